@@ -1,0 +1,1 @@
+//! The sandboxed runtime for Skerry's conflict-resolution plugins.

@@ -1,0 +1,1 @@
+//! Resolver for stock counts: every concurrent sale is subtracted.

@@ -1,0 +1,1 @@
+//! The sync protocol between two replicas as a pure machine, and its frames.

@@ -1,0 +1,1 @@
+//! The edge replica: the embeddable library and skerry-edge.

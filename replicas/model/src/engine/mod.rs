@@ -1,0 +1,206 @@
+//! The seam behind which documents merge: one trait for both engines (apply, merge, version, delta since a version,
+//! view). Log, history, channel and API treat deltas and versions as bytes.
+
+pub mod json;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::document::{self, View};
+use crate::ids::{Incarnation, Origin};
+use crate::policy::{Chooser, ConflictSet};
+
+/// Why a document did not change. Whatever is refused leaves the document as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bytes are not what the engine writes.
+    #[error("{what} cannot be read: {reason}")]
+    Malformed {
+        /// Which bytes.
+        what: &'static str,
+        /// What was found.
+        reason: String,
+    },
+    /// A change builds on one that is not here.
+    #[error("the change builds on {hash}, which this replica does not have")]
+    MissingDependency {
+        /// Hexadecimal hash of the change that is missing.
+        hash: String,
+    },
+    /// A change that another replica's name stands under.
+    #[error("the change is by actor {actor}, but {origin} writes as {expected}")]
+    WrongActor {
+        /// The actor in the change.
+        actor: String,
+        /// Who sent it.
+        origin: Origin,
+        /// What its actors begin with.
+        expected: String,
+    },
+    /// Two different changes under one sequence number of one actor.
+    #[error("actor {actor} has already used sequence number {sequence} for another change")]
+    SequenceReused {
+        /// The actor.
+        actor: String,
+        /// The number.
+        sequence: u64,
+    },
+    /// A bound was reached.
+    #[error("{what} would be {found}, the limit is {max}")]
+    Limit {
+        /// What is bounded.
+        what: &'static str,
+        /// What it would have been.
+        found: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// A base that this document never was at.
+    #[error("the base version is not one of this document")]
+    UnknownBase,
+    /// A write that leaves no valid document.
+    #[error(transparent)]
+    Document(#[from] document::Error),
+    /// The plugin cannot run here now; try again.
+    #[error("{reason}")]
+    Unavailable {
+        /// What was missing.
+        reason: String,
+    },
+}
+
+/// What a document has seen. Equal versions have equal content; what the bytes mean is the engine's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub Bytes);
+
+/// Changes on their way from one replica to another; what the bytes mean is the engine's. Taking one twice is harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Delta(pub Bytes);
+
+/// Who writes, and under which incarnation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The replica.
+    pub origin: Origin,
+    /// What its Automerge actors begin with: [`Incarnation::actor`].
+    pub actor: [u8; 16],
+}
+
+impl Author {
+    /// The author that a replica is under an incarnation.
+    #[must_use]
+    pub fn new(origin: Origin, incarnation: &Incarnation) -> Self {
+        let actor = incarnation.actor(&origin);
+        Self { origin, actor }
+    }
+}
+
+/// What a local write wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// The document shall read like this. Only what differs from what the writer saw is written, so that a conflict it
+    /// did not touch stays open.
+    Put(Map<String, Value>),
+    /// An RFC 7396 merge patch. What it names is written, also where the value is the same.
+    Patch(Value),
+    /// The document shall be gone, if nothing is written beside or after this.
+    Delete,
+}
+
+/// The circumstances of a local write.
+#[derive(Debug, Clone)]
+pub struct WriteContext<'a> {
+    /// Who writes.
+    pub author: &'a Author,
+    /// The write's time, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The version the writer had seen, or `None` for the document as it is.
+    pub base: Option<&'a Version>,
+    /// The view at that version; `None` where there was no document.
+    pub seen: Option<&'a Map<String, Value>>,
+}
+
+/// A document as a reader sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Viewed {
+    /// The JSON, or `None` when it is deleted or was never written.
+    pub view: Option<View>,
+    /// How many places have an open conflict.
+    pub conflicts: u32,
+    /// Why the policy's plugin did not choose, when it should have.
+    pub fallback: Option<String>,
+}
+
+/// A merge document in memory.
+pub trait MergeDocument: Send {
+    /// What it has seen.
+    fn version(&self) -> Version;
+
+    /// A write of this replica: what it changed, for all others; `None` when it changes nothing.
+    ///
+    /// # Errors
+    /// [`Error`]; the document is as it was.
+    fn apply(&mut self, write: &Write, context: &WriteContext<'_>) -> Result<Option<Delta>, Error>;
+
+    /// Takes changes of other replicas. `true` when any of it was new.
+    ///
+    /// # Errors
+    /// [`Error`]; the document is as it was.
+    fn merge(&mut self, delta: &Delta) -> Result<bool, Error>;
+
+    /// Takes changes that one author sent, from outside and not trusted: within the limits, by this author alone, with
+    /// nothing missing. A change whose time lies past `latest_ms` gets that as its effective time. The delta that comes
+    /// back is what others must be given: the changes with the corrections.
+    ///
+    /// # Errors
+    /// [`Error`]; the document is as it was.
+    fn merge_from(&mut self, delta: &Delta, author: &Author, latest_ms: i64) -> Result<Delta, Error>;
+
+    /// All that whoever is at `since` lacks; everything for the default version.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBase`].
+    fn delta(&self, since: &Version) -> Result<Delta, Error>;
+
+    /// What a reader sees.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the plugin cannot run here now, [`Error::Document`] past the size limit.
+    fn view(&self, chooser: Chooser<'_>) -> Result<Viewed, Error>;
+
+    /// What a reader saw at a version of the past.
+    ///
+    /// # Errors
+    /// As [`MergeDocument::view`], and [`Error::UnknownBase`].
+    fn view_at(&self, version: &Version, chooser: Chooser<'_>) -> Result<Viewed, Error>;
+
+    /// The open conflicts, with ancestors.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] past the number that is listed.
+    fn conflicts(&self) -> Result<ConflictSet, Error>;
+
+    /// The whole document, for storage. Not canonical: compare versions instead.
+    fn save(&self) -> Bytes;
+
+    /// About how much memory it holds, in bytes.
+    fn memory_bytes(&self) -> usize;
+
+    /// A copy to try something on.
+    fn scratch(&self) -> Box<dyn MergeDocument>;
+}
+
+/// Makes merge documents of one collection.
+pub trait Engine: Send + Sync {
+    /// The document as it is before anybody writes.
+    fn empty(&self) -> Box<dyn MergeDocument>;
+
+    /// The document that [`MergeDocument::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    fn load(&self, saved: &Bytes) -> Result<Box<dyn MergeDocument>, Error>;
+}

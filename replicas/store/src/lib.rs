@@ -1,0 +1,1 @@
+//! The storage seam: LogDb and StateDb, on fjall and simulated.

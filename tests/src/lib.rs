@@ -1,0 +1,1 @@
+//! Integration, simulation and load tests of Skerry.

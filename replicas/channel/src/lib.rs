@@ -1,1 +1,10 @@
-//! The sync protocol between two replicas as a pure machine, and its frames.
+//! The sync protocol between an edge and its core: frames, and push and pull as pure machines (DESIGN.md, Channel).
+//! Knows nothing of HTTP, storage, tokio or merge engines; deltas and versions are bytes here.
+
+pub mod change;
+pub mod frame;
+pub mod limits;
+pub mod message;
+pub mod pull;
+pub mod push;
+pub mod subscription;

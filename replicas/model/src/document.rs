@@ -239,7 +239,9 @@ mod tests {
             "the integer 9007199254740992 at /a~1b/0 is beyond 2^53 - 1 and would lose digits: send it as a string",
         );
         let deep = format!("{}1{}", r#"{"a":"#.repeat(65), "}".repeat(65));
-        assert!(parse(deep.as_bytes()).unwrap_err().to_string().starts_with("the document nests deeper than 64 levels"));
+        assert!(
+            parse(deep.as_bytes()).unwrap_err().to_string().starts_with("the document nests deeper than 64 levels")
+        );
         let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(limits::DOCUMENT_BYTES_MAX));
         let refused = View::of(&parse(large.as_bytes()).unwrap()).unwrap_err();
         assert_eq!(refused.to_string(), "the document is 1048584 bytes, the limit is 1048576");

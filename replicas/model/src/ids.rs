@@ -165,6 +165,10 @@ number_id! {
     CollectionId(u32)
 }
 number_id! {
+    /// Which genesis a document's history stands on. 0 until a document is given a new one.
+    Epoch(u32)
+}
+number_id! {
     /// How many changes the catalog has seen.
     CatalogVersion(u64)
 }

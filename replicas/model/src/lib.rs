@@ -9,6 +9,6 @@ pub mod limits;
 pub mod policy;
 
 pub use ids::{
-    CatalogVersion, ClusterId, CollectionId, CollectionName, DocumentKey, Incarnation, NodeId, Ordinal, Origin,
-    PluginDigest, PluginName, Scn, ShardId, Term, Timeline, VersionId,
+    CatalogVersion, ClusterId, CollectionId, CollectionName, DocumentKey, Epoch, Incarnation, NodeId, Nonce, Ordinal,
+    Origin, PluginDigest, PluginName, Scn, ShardId, Term, Timeline, VersionId,
 };

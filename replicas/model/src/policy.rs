@@ -151,7 +151,9 @@ impl Wants {
     /// Whether the resolver decides a conflict at this path.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
-        let below = |wanted: &String| path.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = |wanted: &String| {
+            path.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         self.paths.is_empty() || self.paths.iter().any(below)
     }
 }

@@ -1,0 +1,233 @@
+//! What the two sides say to each other, in one POST each.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skerry_model::document::View;
+use skerry_model::engine::{Delta, Version};
+use skerry_model::policy::Policy;
+use skerry_model::{
+    CatalogVersion, ClusterId, CollectionId, CollectionName, DocumentKey, Epoch, Incarnation, Origin, PluginDigest,
+    ShardId, Timeline, VersionId,
+};
+
+use crate::change::{Chain, Mark};
+use crate::pull::Cursor;
+use crate::subscription::Subscription;
+
+/// The protocol's version, stated in every hello.
+pub const PROTOCOL: u16 = 1;
+
+/// From the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Who is there.
+    Hello(Hello),
+    /// Changes of the edge's own.
+    Push(Push),
+    /// What is new.
+    Pull(Pull),
+}
+
+/// From the core.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To a hello.
+    Welcome(Welcome),
+    /// To a push.
+    Pushed(Pushed),
+    /// To a pull.
+    Pulled(Pulled),
+    /// The core cannot take the request; what to do stands in the text.
+    Refused(Refusal),
+}
+
+/// Who is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u16,
+    /// The edge.
+    pub replica: Origin,
+    /// What it writes under.
+    pub incarnation: Incarnation,
+}
+
+/// What an edge needs to know of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its line of history.
+    pub timeline: Timeline,
+    /// How many shards it has; fixed for good.
+    pub shards: u16,
+    /// The core's clock, in milliseconds since 1970: the edge corrects its own by it.
+    pub now_ms: u64,
+    /// Collections and plugins.
+    pub catalog: Catalog,
+}
+
+/// A batch of changes of one shard, dense and in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// The edge.
+    pub replica: Origin,
+    /// What the changes were written under; an edge may still have some of an earlier one.
+    pub incarnation: Incarnation,
+    /// The cluster's line of history that the edge knows.
+    pub timeline: Timeline,
+    /// The shard.
+    pub shard: ShardId,
+    /// Sequence number of the first change.
+    pub first: u64,
+    /// The chain before it.
+    pub before: Chain,
+    /// Change frames; at least one.
+    pub changes: Vec<Bytes>,
+}
+
+/// What became of one change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Committed.
+    Accepted,
+    /// The document had it already.
+    Repeated,
+    /// Not taken; the watermark passes over it, and the edge strands it.
+    Refused(Refusal),
+}
+
+/// A refusal for a person to read and a program to tell apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stable, like the `type` of an HTTP problem: `collection-gone`, `document-too-large`, …
+    pub kind: String,
+    /// One sentence.
+    pub detail: String,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pushed {
+    /// Taken, now or when it came before.
+    Judged {
+        /// How far the chain has come.
+        mark: Mark,
+        /// One for each change of the batch.
+        verdicts: Vec<Verdict>,
+    },
+    /// The core stands elsewhere on the chain than the batch begins; the edge compares.
+    Elsewhere {
+        /// The incarnation that the core knows, or none before the first push.
+        incarnation: Option<Incarnation>,
+        /// Where it stands.
+        mark: Option<Mark>,
+    },
+    /// Another copy of this edge's folder has written here: take a new incarnation.
+    Fork {
+        /// The incarnation that the core knows.
+        incarnation: Incarnation,
+    },
+    /// The core has been restored: it is on another line of history now.
+    OtherTimeline {
+        /// Its timeline.
+        timeline: Timeline,
+    },
+}
+
+/// What is new since these cursors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// The edge.
+    pub replica: Origin,
+    /// What it wants to hold.
+    pub subscription: Subscription,
+    /// The catalog it knows.
+    pub catalog: CatalogVersion,
+    /// One per shard.
+    pub cursors: Vec<Cursor>,
+    /// How long the core may wait for news, in milliseconds.
+    pub wait_ms: u32,
+}
+
+/// News.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulled {
+    /// At most one per shard; none where nothing is new.
+    pub batches: Vec<Batch>,
+    /// Collections and plugins, when the edge's were older. Never older than the batches.
+    pub catalog: Option<Catalog>,
+    /// The cluster's line of history. When the edge's cursors are of another, there are no batches.
+    pub timeline: Timeline,
+}
+
+/// Part of the feed: applied whole together with its cursor, and only by a receiver that stands at `from`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Where the receiver must stand.
+    pub from: Cursor,
+    /// Where it stands afterwards.
+    pub to: Cursor,
+    /// What changed, each document once.
+    pub documents: Vec<Document>,
+    /// Whether more is ready.
+    pub more: bool,
+}
+
+/// A document as the core has published it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The key.
+    pub key: DocumentKey,
+    /// The genesis its history stands on.
+    pub epoch: Epoch,
+    /// The version published.
+    pub version: VersionId,
+    /// What it reads as; `None` when it is deleted.
+    pub view: Option<View>,
+    /// The plugin version that the view was computed with.
+    pub plugin: Option<PluginDigest>,
+    /// How many conflicts are open in it.
+    pub conflicts: u32,
+    /// Why the plugin did not choose, when it should have.
+    pub fallback: Option<String>,
+    /// What a merge document has to take, and what it then has seen; `None` for a strict one.
+    pub merge: Option<MergeState>,
+}
+
+/// The merge half of a published document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeState {
+    /// What happened since the cursor, or everything.
+    pub deltas: Vec<Delta>,
+    /// What the document has seen with them.
+    pub seen: Version,
+}
+
+/// Collections and active plugins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Its version.
+    pub version: CatalogVersion,
+    /// The collections, by name.
+    pub collections: Vec<Collection>,
+}
+
+/// A collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Its id for good.
+    pub id: CollectionId,
+    /// Its name.
+    pub name: CollectionName,
+    /// Its policy.
+    pub policy: Policy,
+    /// The version of the policy's plugin that applies now.
+    pub plugin: Option<PluginDigest>,
+    /// Canonical JSON of its template.
+    pub template: Option<View>,
+    /// JSON Pointers of its text fields.
+    pub text: Vec<String>,
+}

@@ -1,0 +1,151 @@
+//! Bodies of the routes beside documents, as JSON.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use skerry_model::policy::Policy;
+use skerry_model::{ClusterId, CollectionName, NodeId, PluginDigest, PluginName, ShardId, Term, Timeline};
+
+/// `PUT /v1/collections/{c}`: what a collection is to be. Template and text are fixed at creation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectionSpec {
+    /// The policy.
+    pub policy: Policy,
+    /// What every document of it starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Map<String, Value>>,
+    /// JSON Pointers of the fields that merge by character.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<String>,
+}
+
+/// `GET /v1/collections` and `/v1/collections/{c}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Its name.
+    pub name: CollectionName,
+    /// What it is.
+    #[serde(flatten)]
+    pub spec: CollectionSpec,
+    /// The plugin version that applies now, under a plugin policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginDigest>,
+}
+
+/// `GET /v1/collections`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collections {
+    /// By name.
+    pub collections: Vec<Collection>,
+}
+
+/// `PUT /v1/plugins/{name}`: what was deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// The plugin.
+    pub name: PluginName,
+    /// The version that is active now.
+    pub digest: PluginDigest,
+    /// The version that was active before.
+    pub replaced: Option<PluginDigest>,
+    /// Nodes that have stored and compiled it.
+    pub staged_on: Vec<NodeId>,
+    /// Collections whose policy follows the plugin.
+    pub collections: Vec<CollectionName>,
+}
+
+/// `GET /v1/plugins/{name}`; with `Accept: application/wasm` the answer is the component itself, and `?digest=` names
+/// an older version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// The plugin.
+    pub name: PluginName,
+    /// The version that is active.
+    pub active: PluginDigest,
+    /// Every version that is kept, in the order of their deployment.
+    pub versions: Vec<PluginVersion>,
+    /// Collections whose policy names the plugin.
+    pub collections: Vec<CollectionName>,
+}
+
+/// One version of a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginVersion {
+    /// BLAKE3 of the component.
+    pub digest: PluginDigest,
+    /// Size of the component, in bytes.
+    pub bytes: u64,
+}
+
+/// `GET /v1/plugins`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plugins {
+    /// By name.
+    pub plugins: Vec<Plugin>,
+}
+
+/// `GET /v1/cluster`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its line of history.
+    pub timeline: Timeline,
+    /// The node that answers.
+    pub node: NodeId,
+    /// Every node of the cluster.
+    pub members: Vec<Member>,
+    /// Every shard, as the node that answers sees it.
+    pub shards: Vec<Shard>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// Base URL of its HTTP API.
+    pub http: String,
+    /// host:port that other nodes reach it at.
+    pub node: String,
+}
+
+/// A shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Its id.
+    pub id: ShardId,
+    /// The term the node is in.
+    pub term: Term,
+    /// The leader, where the node knows one.
+    pub leader: Option<NodeId>,
+    /// Index of the last record in the node's log.
+    pub last_index: u64,
+    /// Index of the last record applied.
+    pub applied_index: u64,
+    /// The SCN of the last record applied.
+    pub scn: u64,
+}
+
+/// `GET /v1/sync/status` on an edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SyncStatus {
+    /// The edge.
+    pub replica: String,
+    /// Number of the incarnation it writes under.
+    pub incarnation: u32,
+    /// The core it syncs with.
+    pub core: String,
+    /// Whether the last exchange with the core worked.
+    pub connected: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// Documents held.
+    pub documents: u64,
+    /// Changes stored here that the core has not judged yet.
+    pub unsent: u64,
+    /// Changes that the core refused; they wait for a person.
+    pub stranded: u64,
+    /// Whether the first copy is complete.
+    pub copied: bool,
+}

@@ -1,0 +1,1 @@
+//! What every storage implementation must pass before its own tests.

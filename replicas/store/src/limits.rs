@@ -1,0 +1,41 @@
+//! Every bound of the storage seam, by name.
+
+use std::time::Duration;
+
+/// Bytes of all batches handed to [`crate::LogWriter`] and not yet written; past it submitters wait.
+pub const LOG_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of all batches installed by the shards of one [`crate::StateWriter`] and not yet written; past it installs
+/// wait.
+pub const OVERLAY_BYTES_MAX: usize = 64 << 20;
+/// Bytes installed since the last round of writing at which the next begins at once.
+pub const OVERLAY_URGENT_BYTES: usize = OVERLAY_BYTES_MAX / 8;
+/// What a row costs in memory beside its key and value: two handles of four words, their reference counts, and its
+/// share of a tree node.
+pub const ROW_OVERHEAD_BYTES: usize = 128;
+/// How long what is installed waits for more before it is written.
+pub const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long what is written waits for a sync.
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Rows of the overlay that one step of a scan looks at.
+pub const SCAN_STEP_ROWS: usize = 1_024;
+
+/// Memory a keyspace of the state database fills before it goes to a file. Small, because there is one for each shard.
+pub const STATE_MEMTABLE_BYTES: u64 = 16 << 20;
+/// Memory the log fills before it goes to a file. Large, so that most entries are purged before they ever do.
+pub const LOG_MEMTABLE_BYTES: u64 = 64 << 20;
+/// Values of this size and more lie in blob files beside the tree.
+pub const BLOB_BYTES_MIN: u32 = 1_024;
+/// Journal files of the state database, in bytes; past it the oldest keyspace is flushed.
+pub const STATE_JOURNAL_BYTES_MAX: u64 = 512 << 20;
+/// Journal files of the log database, in bytes.
+pub const LOG_JOURNAL_BYTES_MAX: u64 = 512 << 20;
+/// Blocks of the state database kept in memory, in bytes.
+pub const STATE_CACHE_BYTES: u64 = 128 << 20;
+/// Blocks of the log database kept in memory, in bytes: recent entries are never read from it.
+pub const LOG_CACHE_BYTES: u64 = 8 << 20;
+
+const _: () = assert!(OVERLAY_URGENT_BYTES < OVERLAY_BYTES_MAX);
+// A tokio semaphore counts a request in 32 bits.
+const _: () = assert!(LOG_QUEUE_BYTES_MAX <= u32::MAX as usize && OVERLAY_BYTES_MAX <= u32::MAX as usize);
+// fjall refuses less.
+const _: () = assert!(STATE_JOURNAL_BYTES_MAX >= 64 << 20 && LOG_JOURNAL_BYTES_MAX >= 64 << 20);

@@ -1,0 +1,294 @@
+//! The pair in memory, on a machine that can crash: what was not synced is lost, save for a prefix of random length.
+//! Invariants: whole batches only, in the order they were committed; each keyspace keeps a prefix of its own, as
+//! fjall's do, which flush to files apart from each other; handles from before a crash fail.
+//! One seed gives the same losses for the same calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{Batch, Direction, Durability, Error, KeyRange, Keyspace, Limit, LogDb, OrderedStore, Row, StateDb};
+
+/// One machine's disk, with a log and a state database on it. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct Disk(Arc<Mutex<Machine>>);
+
+#[derive(Debug)]
+struct Machine {
+    random: u64,
+    /// How often the machine has crashed: what a handle must have been opened under.
+    boot: u64,
+    full: bool,
+    log: Rows,
+    state: BTreeMap<String, Rows>,
+}
+
+/// One ordered set of rows, as readers see it and as the disk holds it.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Shared with snapshots, copied on the first write after one.
+    visible: Arc<BTreeMap<Bytes, Bytes>>,
+    durable: BTreeMap<Bytes, Bytes>,
+    /// What is in `visible` and not in `durable`, in order.
+    unsynced: Vec<Batch>,
+}
+
+impl Disk {
+    /// An empty disk. The seed decides how much of what was not synced each crash leaves.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let (log, state) = (Rows::default(), BTreeMap::new());
+        Self(Arc::new(Mutex::new(Machine { random: seed, boot: 0, full: false, log, state })))
+    }
+
+    /// Opens the log database.
+    #[must_use]
+    pub fn log(&self) -> SimulatedLog {
+        SimulatedLog(Handle { disk: self.clone(), boot: self.0.lock().boot, part: Part::Log })
+    }
+
+    /// Opens the state database.
+    #[must_use]
+    pub fn state(&self) -> SimulatedState {
+        SimulatedState { disk: self.clone(), boot: self.0.lock().boot }
+    }
+
+    /// Stops the machine at once. Of each keyspace, what was synced is left, and a prefix of what was not. Everything
+    /// opened before fails from here on.
+    pub fn crash(&self) {
+        let machine = &mut *self.0.lock();
+        machine.boot += 1;
+        machine.log.crash(&mut machine.random);
+        for rows in machine.state.values_mut() {
+            rows.crash(&mut machine.random);
+        }
+    }
+
+    /// From here on every write fails with [`Error::Full`], or no longer does.
+    pub fn set_full(&self, full: bool) {
+        self.0.lock().full = full;
+    }
+}
+
+impl Rows {
+    fn commit(&mut self, batch: Batch) {
+        apply(Arc::make_mut(&mut self.visible), batch.clone());
+        self.unsynced.push(batch);
+    }
+
+    fn sync(&mut self) {
+        for batch in self.unsynced.drain(..) {
+            apply(&mut self.durable, batch);
+        }
+    }
+
+    fn crash(&mut self, random: &mut u64) {
+        let kept = draw(random, self.unsynced.len());
+        self.unsynced.truncate(kept);
+        self.sync();
+        self.visible = Arc::new(self.durable.clone());
+    }
+}
+
+fn apply(rows: &mut BTreeMap<Bytes, Bytes>, batch: Batch) {
+    for (key, value) in batch.into_rows() {
+        match value {
+            Some(value) => rows.insert(key, value),
+            None => rows.remove(&key),
+        };
+    }
+}
+
+/// A number from 0 to `max`, by SplitMix64 (Steele, Lea and Flood 2014).
+fn draw(random: &mut u64, max: usize) -> usize {
+    *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *random;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    let choices = u64::try_from(max).expect("a length fits in 64 bits") + 1;
+    usize::try_from(mixed % choices).expect("at most max")
+}
+
+fn scan(rows: &BTreeMap<Bytes, Bytes>, range: &KeyRange, limit: Limit, direction: Direction) -> Vec<Row> {
+    if range.is_empty() {
+        return Vec::new();
+    }
+    let found = rows.range::<[u8], _>(range.bounds());
+    match direction {
+        Direction::Forward => take(found, limit),
+        Direction::Backward => take(found.rev(), limit),
+    }
+}
+
+fn take<'a>(mut rows: impl Iterator<Item = (&'a Bytes, &'a Bytes)>, limit: Limit) -> Vec<Row> {
+    let mut taken = Vec::new();
+    let mut left = limit;
+    while !left.is_spent() {
+        let Some((key, value)) = rows.next() else { break };
+        let row = (key.clone(), value.clone());
+        left = left.less(&row);
+        taken.push(row);
+    }
+    taken
+}
+
+/// Which rows of a machine.
+#[derive(Debug, Clone)]
+enum Part {
+    Log,
+    Keyspace(Arc<str>),
+}
+
+/// Rows as opened by a process that dies with the machine.
+#[derive(Debug, Clone)]
+struct Handle {
+    disk: Disk,
+    boot: u64,
+    part: Part,
+}
+
+impl Handle {
+    fn name(&self) -> String {
+        match &self.part {
+            Part::Log => "log".to_owned(),
+            Part::Keyspace(name) => name.to_string(),
+        }
+    }
+
+    fn visible(&self) -> Result<Arc<BTreeMap<Bytes, Bytes>>, Error> {
+        let machine = self.disk.0.lock();
+        if machine.boot != self.boot {
+            return Err(Error::Crashed { keyspace: self.name() });
+        }
+        let rows = match &self.part {
+            Part::Log => Some(&machine.log),
+            Part::Keyspace(name) => machine.state.get(&**name),
+        };
+        Ok(rows.map(|rows| rows.visible.clone()).unwrap_or_default())
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Error> {
+        let machine = &mut *self.disk.0.lock();
+        if machine.boot != self.boot {
+            return Err(Error::Crashed { keyspace: self.name() });
+        }
+        if machine.full {
+            return Err(Error::Full { keyspace: self.name(), rows: batch.len(), bytes: batch.bytes() });
+        }
+        let rows = match &self.part {
+            Part::Log => Some(&mut machine.log),
+            Part::Keyspace(name) => machine.state.get_mut(&**name),
+        };
+        // What is written to a deleted keyspace is lost.
+        if let Some(rows) = rows {
+            rows.commit(batch);
+            if durability == Durability::Synced {
+                rows.sync();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OrderedStore for Handle {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.visible()?.get(key).cloned())
+    }
+
+    fn scan(&self, range: &KeyRange, limit: Limit, direction: Direction) -> Result<Vec<Row>, Error> {
+        Ok(scan(&*self.visible()?, range, limit, direction))
+    }
+}
+
+/// The log database of a [`Disk`].
+#[derive(Debug, Clone)]
+pub struct SimulatedLog(Handle);
+
+impl OrderedStore for SimulatedLog {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, range: &KeyRange, limit: Limit, direction: Direction) -> Result<Vec<Row>, Error> {
+        self.0.scan(range, limit, direction)
+    }
+}
+
+impl LogDb for SimulatedLog {
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Error> {
+        self.0.commit(batch, durability)
+    }
+}
+
+/// The state database of a [`Disk`].
+#[derive(Debug, Clone)]
+pub struct SimulatedState {
+    disk: Disk,
+    boot: u64,
+}
+
+impl StateDb for SimulatedState {
+    fn keyspace(&self, name: &str) -> Result<Arc<dyn Keyspace>, Error> {
+        if name.is_empty() || name.len() > usize::from(u8::MAX) {
+            return Err(Error::KeyspaceName { name: name.to_owned() });
+        }
+        let handle = Handle { disk: self.disk.clone(), boot: self.boot, part: Part::Keyspace(name.into()) };
+        handle.visible()?;
+        self.disk.0.lock().state.entry(name.to_owned()).or_default();
+        Ok(Arc::new(handle))
+    }
+
+    fn keyspaces(&self) -> Vec<String> {
+        self.disk.0.lock().state.keys().cloned().collect()
+    }
+
+    fn delete_keyspace(&self, name: &str) -> Result<(), Error> {
+        let machine = &mut *self.disk.0.lock();
+        if machine.boot != self.boot {
+            return Err(Error::Crashed { keyspace: name.to_owned() });
+        }
+        machine.state.remove(name);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let machine = &mut *self.disk.0.lock();
+        if machine.boot != self.boot {
+            return Err(Error::Crashed { keyspace: "the state database".to_owned() });
+        }
+        machine.state.values_mut().for_each(Rows::sync);
+        Ok(())
+    }
+}
+
+impl Keyspace for Handle {
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        Handle::commit(self, batch, Durability::Buffered)
+    }
+
+    fn snapshot(&self) -> Box<dyn OrderedStore> {
+        Box::new(Snapshot { handle: self.clone(), rows: self.visible().unwrap_or_default() })
+    }
+}
+
+/// A keyspace as it was.
+#[derive(Debug)]
+struct Snapshot {
+    handle: Handle,
+    rows: Arc<BTreeMap<Bytes, Bytes>>,
+}
+
+impl OrderedStore for Snapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.handle.visible()?;
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan(&self, range: &KeyRange, limit: Limit, direction: Direction) -> Result<Vec<Row>, Error> {
+        self.handle.visible()?;
+        Ok(scan(&self.rows, range, limit, direction))
+    }
+}

@@ -1,3 +1,43 @@
-//! Checks and chores of the repository.
+//! Checks and chores of the repository: `cargo xtask help` lists them.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod prebuilt;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks and chores of the repository")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the bundled plugins into plugins/prebuilt and write down their digests
+    Prebuilt(prebuilt::Arguments),
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program's own output")]
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Prebuilt(arguments) => prebuilt::run(&arguments).map_err(|error| sentence(&error)),
+    };
+    match outcome {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |sentence, cause| format!("{sentence}: {cause}"))
+}

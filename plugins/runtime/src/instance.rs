@@ -1,0 +1,168 @@
+//! One call in a fresh instance under the profile's limits, and what it means when there is no answer.
+//!
+//! Instances are allocated on demand: a pool would be a few microseconds faster a call, but reserves address space for
+//! every slot up front, which phones and small machines refuse, and adds a way to fail that says nothing of the plugin.
+
+use wasmtime::error::OutOfMemory;
+use wasmtime::{Error, ResourceLimiter, Store, Trap};
+
+use crate::alarm::Alarm;
+use crate::bindings::{Resolver, ResolverPre};
+use crate::engine::Runtime;
+use crate::error::{Failure, beginning};
+use crate::limits::{ANSWER_OVERHEAD_BYTES, REASON_BYTES_MAX};
+use crate::profile::RuntimeProfile;
+
+/// How wasmtime begins its words when a component has too many instances, tables or memories; the error has no type.
+const TOO_MANY: &str = "resource limit exceeded";
+/// Part of its words when a guest hands back more than `Store::set_hostcall_fuel` allows; the type is private.
+const TOO_MUCH_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// What an instance may take, and what it was refused.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    memory_bytes_left: usize,
+    table_elements_left: usize,
+    core_instances: usize,
+    /// The plugin asked for more than the profile allows.
+    refused: Option<Refused>,
+    /// The host could not give what the profile allows.
+    host: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    Memory,
+    Table,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool, Error> {
+        // A memory's own maximum, not ours; wasmtime would count it as a failure of the host.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let left = self.memory_bytes_left.checked_sub(desired - current);
+        Ok(take(left, &mut self.memory_bytes_left, &mut self.refused, Refused::Memory))
+    }
+
+    fn memory_grow_failed(&mut self, error: Error) -> Result<(), Error> {
+        // The guest must not see that: on another host it would have got the memory.
+        self.host = Some(format!("no memory for an instance: {error:#}"));
+        Err(error)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool, Error> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let left = self.table_elements_left.checked_sub(desired - current);
+        Ok(take(left, &mut self.table_elements_left, &mut self.refused, Refused::Table))
+    }
+
+    fn instances(&self) -> usize {
+        self.core_instances
+    }
+
+    fn tables(&self) -> usize {
+        self.core_instances
+    }
+
+    fn memories(&self) -> usize {
+        self.core_instances
+    }
+}
+
+fn take(left: Option<usize>, slot: &mut usize, refused: &mut Option<Refused>, what: Refused) -> bool {
+    match left {
+        Some(left) => *slot = left,
+        None => *refused = Some(what),
+    }
+    left.is_some()
+}
+
+/// Runs `work` on a fresh instance; gives its answer and the fuel that all of it took.
+///
+/// # Errors
+/// [`Failure`].
+pub(crate) fn call<T>(
+    runtime: &Runtime,
+    resolver: &ResolverPre<Limiter>,
+    work: impl FnOnce(&Resolver, &mut Store<Limiter>) -> Result<T, Error>,
+) -> Result<(T, u64), Failure> {
+    let profile = &*runtime.profile;
+    let limiter = Limiter {
+        memory_bytes_left: profile.memory_bytes,
+        table_elements_left: profile.table_elements,
+        core_instances: profile.core_instances,
+        refused: None,
+        host: None,
+    };
+    let mut store = Store::new(&runtime.engine, limiter);
+    store.limiter(|limiter| limiter);
+    store.set_hostcall_fuel(profile.output_bytes + ANSWER_OVERHEAD_BYTES);
+    store.set_fuel(profile.fuel).expect("the engine counts fuel");
+    store.set_epoch_deadline(Alarm::epochs(profile.alarm_ms));
+
+    let running = runtime.alarm.watch();
+    let instance = resolver.instantiate(&mut store);
+    let instance = instance.map_err(|error| failure(&error, &store, Stage::Instantiation, profile))?;
+    let answer = work(&instance, &mut store);
+    drop(running);
+    let answer = answer.map_err(|error| failure(&error, &store, Stage::Call, profile))?;
+    let fuel_left = store.get_fuel().expect("the engine counts fuel");
+    Ok((answer, profile.fuel - fuel_left))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Instantiation,
+    Call,
+}
+
+/// Whose fault it is, in a sentence that names the limit. What the host lacked comes first: behind it, the guest may have
+/// failed in any way.
+fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, profile: &RuntimeProfile) -> Failure {
+    let limiter = store.data();
+    if let Some(reason) = &limiter.host {
+        return Failure::Host(reason.clone());
+    }
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::Interrupt) {
+        return Failure::Host(format!("it ran longer than {} ms", profile.alarm_ms));
+    }
+    if error.is::<OutOfMemory>() {
+        return Failure::Host(format!("no memory for an instance: {error:#}"));
+    }
+    let text = error.root_cause().to_string();
+    let asked_for_more = limiter.refused.map(|refused| match refused {
+        Refused::Memory => format!("it asked for more memory than the limit of {} bytes", profile.memory_bytes),
+        Refused::Table => format!("it asked for larger tables than the limit of {} elements", profile.table_elements),
+    });
+    match (trap, asked_for_more) {
+        (Some(Trap::OutOfFuel), _) => Failure::Plugin(format!("it ran out of fuel, the limit is {}", profile.fuel)),
+        (Some(Trap::StackOverflow), _) => Failure::Plugin(format!(
+            "its calls nest deeper than the stack limit of {} bytes allows",
+            profile.stack_bytes
+        )),
+        (_, Some(reason)) => Failure::Plugin(reason),
+        (Some(Trap::UnreachableCodeReached), None) => {
+            Failure::Plugin("it trapped: it reached code that must not be reached, as a panic does".to_owned())
+        }
+        (Some(trap), None) => Failure::Plugin(format!("it trapped: {trap}")),
+        (None, None) if text.starts_with(TOO_MANY) => {
+            let max = profile.core_instances;
+            Failure::Plugin(format!("it has more core instances, tables or memories than the limit of {max}"))
+        }
+        (None, None) if text.contains(TOO_MUCH_TEXT) => Failure::Plugin(too_much_text(profile)),
+        (None, None) if stage == Stage::Call => {
+            let breach = beginning(&text, REASON_BYTES_MAX);
+            Failure::Plugin(format!("it handed back what the contract does not allow: {breach}"))
+        }
+        (None, None) => Failure::Host(format!("no instance: {error:#}")),
+    }
+}
+
+pub(crate) fn too_much_text(profile: &RuntimeProfile) -> String {
+    format!("it handed back more than the limit of {} bytes", profile.output_bytes)
+}

@@ -1,0 +1,54 @@
+//! The compiled plugins of a process, by digest: the one place that the core and an edge take them from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+use skerry_model::PluginDigest;
+
+use crate::engine::Runtime;
+use crate::error::Error;
+use crate::limits::PLUGINS_COMPILED_MAX;
+use crate::resolver::CompiledResolver;
+
+/// At most [`PLUGINS_COMPILED_MAX`] compiled plugins. One that is dropped to make room lives on where it is in use.
+#[derive(Debug)]
+pub struct Plugins {
+    runtime: Runtime,
+    compiled: Cache<PluginDigest, Arc<CompiledResolver>>,
+}
+
+impl Plugins {
+    /// None yet.
+    #[must_use]
+    pub fn new(runtime: Runtime) -> Self {
+        Self { runtime, compiled: Cache::new(PLUGINS_COMPILED_MAX) }
+    }
+
+    /// The runtime that compiles and runs them.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// A version, compiled now if need be: `load` brings its component, or `None` where it is not stored. Compiling takes
+    /// from tens of milliseconds to seconds and blocks; threads that want the same version wait for one of them.
+    ///
+    /// # Errors
+    /// [`Error`]; it is not remembered, so the next caller tries again.
+    pub fn get(
+        &self,
+        digest: PluginDigest,
+        load: impl FnOnce() -> Option<Bytes>,
+    ) -> Result<Arc<CompiledResolver>, Error> {
+        self.compiled.get_or_insert_with(&digest, || {
+            let component = load().ok_or(Error::NotStored { digest })?;
+            let resolver = self.runtime.compile_resolver(&component)?;
+            let found = skerry_model::policy::Resolver::digest(&resolver);
+            if found != digest {
+                return Err(Error::Digest { expected: digest, found });
+            }
+            Ok(Arc::new(resolver))
+        })
+    }
+}

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::limits::ROW_OVERHEAD_BYTES;
+use crate::limits::{KEY_BYTES_MAX, ROW_OVERHEAD_BYTES};
 
 /// Puts and deletes that become visible and durable together. A key named more than once takes its last value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,17 +25,27 @@ impl Batch {
     }
 
     /// Sets the value of a key.
+    ///
+    /// # Panics
+    /// Unless the key has 1 to [`KEY_BYTES_MAX`] bytes.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.push(key.into(), Some(value.into()));
     }
 
     /// Removes a key, if it is there.
+    ///
+    /// # Panics
+    /// Unless the key has 1 to [`KEY_BYTES_MAX`] bytes.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
         self.push(key.into(), None);
     }
 
     /// A put where there is a value, a delete where there is none.
+    ///
+    /// # Panics
+    /// Unless the key has 1 to [`KEY_BYTES_MAX`] bytes.
     pub fn push(&mut self, key: Bytes, value: Option<Bytes>) {
+        assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX, "a key has 1 to {KEY_BYTES_MAX} bytes");
         self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
         self.rows.push((key, value));
     }

@@ -267,6 +267,37 @@ fn open_database(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance;
+
+    #[test]
+    fn the_log_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        conformance::check_log(&FjallLog::open(folder.path()).unwrap());
+    }
+
+    #[test]
+    fn the_state_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        conformance::check_state(&FjallState::open(folder.path()).unwrap());
+    }
+
+    /// Opened again, both hold what was committed, synced or not: the process stopped, the machine did not.
+    #[test]
+    fn a_restart_keeps_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut batch = Batch::new();
+        batch.put("key", "value");
+        let log = FjallLog::open(&folder.path().join("log")).unwrap();
+        log.commit(batch.clone(), Durability::Buffered).unwrap();
+        let state = FjallState::open(&folder.path().join("state")).unwrap();
+        state.keyspace("shard").unwrap().commit(batch).unwrap();
+        drop((log, state));
+        let log = FjallLog::open(&folder.path().join("log")).unwrap();
+        assert_eq!(log.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+        let state = FjallState::open(&folder.path().join("state")).unwrap();
+        assert_eq!(state.keyspaces(), ["shard"]);
+        assert_eq!(state.keyspace("shard").unwrap().get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
 
     #[test]
     fn a_second_open_names_the_folder_and_says_what_to_do() {

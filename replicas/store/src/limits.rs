@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+/// A key, in bytes: what fjall takes.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes of all batches handed to [`crate::LogWriter`] and not yet written; past it submitters wait.
 pub const LOG_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// How long a batch that needs no sync waits for one that does.
+pub const LOG_BUFFERED_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of all batches installed by the shards of one [`crate::StateWriter`] and not yet written; past it installs
 /// wait.
 pub const OVERLAY_BYTES_MAX: usize = 64 << 20;

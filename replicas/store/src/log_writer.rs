@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{AcquireError, Semaphore, oneshot};
 
 use crate::failure::Failure;
-use crate::limits::LOG_QUEUE_BYTES_MAX;
+use crate::limits::{LOG_BUFFERED_INTERVAL, LOG_QUEUE_BYTES_MAX};
 use crate::{Batch, Durability, Error, LogDb, Mode};
 
 const NAME: &str = "the log writer";
@@ -62,8 +62,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     submissions: Vec<Submission>,
-    /// Whether one of them must be synced.
-    must_sync: bool,
+    /// Whether they are to be written now: one must be synced, or somebody waits for room.
+    is_due: bool,
     closed: bool,
 }
 
@@ -105,8 +105,8 @@ impl LogWriter {
     /// Waits while [`LOG_QUEUE_BYTES_MAX`] bytes are queued, first come, first served; a larger batch waits for all of
     /// them. Whoever submits a second batch after the first call returned has them written in that order.
     ///
-    /// A `Buffered` batch waits for the next one that is `Synced` and is durable with it. After the first error every
-    /// callback hears that error.
+    /// A `Buffered` batch waits for the next one that is `Synced` and is durable with it, or after
+    /// [`LOG_BUFFERED_INTERVAL`] without one is written by itself. After the first error every callback hears that error.
     pub async fn submit(
         &self,
         batch: Batch,
@@ -114,9 +114,8 @@ impl LogWriter {
         callback: impl FnOnce(Result<(), Error>) + Send + 'static,
     ) {
         let room = u32::try_from(batch.memory_bytes().min(LOG_QUEUE_BYTES_MAX)).expect("limits.rs checks that it fits");
-        match self.shared.room.acquire_many(room).await {
-            Ok(permit) => permit.forget(),
-            Err(_closed) => return callback(Err(self.shared.refusal())),
+        if self.shared.take_room(room).await.is_err() {
+            return callback(Err(self.shared.refusal()));
         }
         self.shared.push(Submission { batch, durability, room, callback: Box::new(callback) });
     }
@@ -158,6 +157,20 @@ impl Drop for LogWriter {
 }
 
 impl Shared {
+    async fn take_room(&self, room: u32) -> Result<(), AcquireError> {
+        let permit = match self.room.try_acquire_many(room) {
+            Ok(permit) => permit,
+            // What fills the queue may wait for a sync that nobody else is going to ask for.
+            Err(_none_left) => {
+                self.queue.lock().is_due = true;
+                self.wake.notify_one();
+                self.room.acquire_many(room).await?
+            }
+        };
+        permit.forget();
+        Ok(())
+    }
+
     fn push(&self, submission: Submission) {
         if self.mode == Mode::Inline {
             return self.write(vec![submission]);
@@ -168,8 +181,8 @@ impl Shared {
             drop(queue);
             return (submission.callback)(Err(self.refusal()));
         }
-        let wakes = submission.durability == Durability::Synced && !queue.must_sync;
-        queue.must_sync |= wakes;
+        let wakes = submission.durability == Durability::Synced && !queue.is_due;
+        queue.is_due |= wakes;
         queue.submissions.push(submission);
         drop(queue);
         if wakes {
@@ -185,11 +198,12 @@ impl Shared {
     fn run(&self) {
         loop {
             let mut queue = self.queue.lock();
-            while !queue.must_sync && !queue.closed {
-                self.wake.wait(&mut queue);
+            while !queue.is_due && !queue.closed {
+                let timed_out = self.wake.wait_for(&mut queue, LOG_BUFFERED_INTERVAL).timed_out();
+                queue.is_due |= timed_out && !queue.submissions.is_empty();
             }
             let submissions = std::mem::take(&mut queue.submissions);
-            queue.must_sync = false;
+            queue.is_due = false;
             let closed = queue.closed;
             drop(queue);
             if !submissions.is_empty() {

@@ -292,3 +292,109 @@ impl OrderedStore for Snapshot {
         Ok(scan(&self.rows, range, limit, direction))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::conformance;
+
+    #[test]
+    fn the_log_conforms() {
+        conformance::check_log(&Disk::new(1).log());
+    }
+
+    #[test]
+    fn the_state_conforms() {
+        conformance::check_state(&Disk::new(1).state());
+    }
+
+    fn one(key: u8) -> Batch {
+        let mut batch = Batch::new();
+        batch.put(vec![key], vec![key]);
+        batch.put(vec![key, key], vec![key]);
+        batch
+    }
+
+    /// How many of the batches `one(0)`, `one(1)` … are there; panics unless they are whole and a prefix.
+    fn prefix(store: &dyn OrderedStore) -> u8 {
+        let rows = store.scan(&KeyRange::all(), Limit::rows(usize::MAX), Direction::Forward).unwrap();
+        let count = u8::try_from(rows.len() / 2).unwrap();
+        let expected: Vec<Row> =
+            (0..count).flat_map(|key| one(key).into_sorted_rows()).map(|(key, value)| (key, value.unwrap())).collect();
+        assert_eq!(rows, expected);
+        count
+    }
+
+    proptest! {
+        /// What a crash leaves is a prefix in whole batches, with everything synced; of each keyspace by itself.
+        #[test]
+        fn a_crash_leaves_a_prefix_that_holds_what_was_synced(seed: u64, synced in 0_u8..20, unsynced in 0_u8..20) {
+            let disk = Disk::new(seed);
+            let (log, state) = (disk.log(), disk.state());
+            let keyspaces = [state.keyspace("a").unwrap(), state.keyspace("b").unwrap()];
+            for key in 0..synced + unsynced {
+                let durability = if key + 1 == synced { Durability::Synced } else { Durability::Buffered };
+                log.commit(one(key), durability).unwrap();
+                keyspaces.iter().for_each(|keyspace| keyspace.commit(one(key)).unwrap());
+                if key + 1 == synced {
+                    state.sync().unwrap();
+                }
+            }
+            disk.crash();
+            let left = synced..=synced + unsynced;
+            prop_assert!(left.contains(&prefix(&disk.log())));
+            for name in ["a", "b"] {
+                prop_assert!(left.contains(&prefix(&*disk.state().keyspace(name).unwrap())));
+            }
+            // What is left does not get less by itself.
+            let log_before = prefix(&disk.log());
+            disk.crash();
+            prop_assert_eq!(prefix(&disk.log()), log_before);
+        }
+    }
+
+    /// Over many seeds a crash leaves nothing of what was unsynced, some of it, and all of it.
+    #[test]
+    fn a_crash_leaves_any_prefix() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let disk = Disk::new(seed);
+            (0..3).for_each(|key| disk.log().commit(one(key), Durability::Buffered).unwrap());
+            disk.crash();
+            seen.insert(prefix(&disk.log()));
+        }
+        assert_eq!(Vec::from_iter(seen), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn handles_from_before_a_crash_fail() {
+        let disk = Disk::new(1);
+        let (log, state) = (disk.log(), disk.state());
+        let keyspace = state.keyspace("a").unwrap();
+        disk.crash();
+        let is_crashed = |result: Result<(), Error>| matches!(result, Err(Error::Crashed { .. }));
+        assert!(is_crashed(log.commit(one(1), Durability::Synced)));
+        assert!(is_crashed(keyspace.commit(one(1))));
+        assert!(is_crashed(state.sync()));
+        assert!(is_crashed(state.delete_keyspace("a")));
+        assert!(is_crashed(log.get(b"key").map(drop)));
+        assert!(is_crashed(keyspace.snapshot().get(b"key").map(drop)));
+        assert_eq!(prefix(&disk.log()), 0);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_writes_and_keeps_what_it_has() {
+        let disk = Disk::new(1);
+        let log = disk.log();
+        log.commit(one(0), Durability::Synced).unwrap();
+        disk.set_full(true);
+        let error = log.commit(one(1), Durability::Synced).unwrap_err();
+        assert_eq!(error.to_string(), "the simulated disk is full: cannot write 2 rows of 5 bytes to log");
+        assert_eq!(prefix(&log), 1);
+        disk.set_full(false);
+        log.commit(one(1), Durability::Synced).unwrap();
+        assert_eq!(prefix(&log), 2);
+    }
+}

@@ -339,6 +339,16 @@ impl ShardStore {
     }
 }
 
+impl OrderedStore for ShardStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Self::get(self, key)
+    }
+
+    fn scan(&self, range: &KeyRange, limit: Limit, direction: Direction) -> Result<Vec<Row>, Error> {
+        Self::scan(self, range, limit, direction)
+    }
+}
+
 impl Shared {
     /// Wakes the thread when it may be waiting without end, or when it must not wait any longer. In between it looks by
     /// itself, so that an install costs no system call.

@@ -1,1 +1,332 @@
-//! The json engine.
+//! The json engine: documents are Automerge documents. Concurrent values stay side by side in them; the policy chooses
+//! what a reader sees. Invariants: whatever is refused leaves the document as it was; no change waits for one that is
+//! missing; equal versions have equal content. How JSON maps to Automerge: json/table.rs.
+//!
+//! | file | |
+//! |---|---|
+//! | json/write.rs | a PUT or patch into an Automerge transaction |
+//! | json/merge.rs, chunk.rs | changes from elsewhere |
+//! | json/walk.rs, choose.rs, ancestor.rs | what a reader sees, and conflicts |
+//! | json/bytes.rs | versions, deltas and saved documents as bytes |
+
+mod ancestor;
+mod bytes;
+mod choose;
+mod chunk;
+mod difference;
+mod limits;
+mod local;
+mod merge;
+mod table;
+mod walk;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ::bytes::Bytes;
+use automerge::transaction::{CommitOptions, Transactable};
+use automerge::{ActorId, Automerge, ChangeHash, LoadOptions, ROOT, ReadDoc, SaveOptions};
+use serde_json::{Map, Value};
+
+use self::bytes::{Changes, Corrections, Saved, Seen};
+use self::limits::{HISTORY_OPERATIONS_MAX, MEASURE_EVERY_BYTES};
+use self::merge::{Sender, guarded};
+use self::walk::Reader;
+use super::{Author, Delta, Engine, Error, MergeDocument, Version, Viewed, Write, WriteContext};
+use crate::document;
+use crate::limits::{HISTORY_BYTES_MAX, TEMPLATE_BYTES_MAX, TEXT_FIELDS_MAX};
+use crate::policy::{Chooser, ConflictSet};
+
+/// The actor of every genesis change.
+const GENESIS_ACTOR: [u8; 16] = *b"skerry genesis 0";
+
+/// What a json collection's documents have in common; fixed when the collection is made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JsonSettings {
+    /// What every document starts with, from the same genesis change everywhere: whoever writes first finds the same
+    /// objects, arrays and Text there. Without one, documents start empty.
+    pub template: Option<Map<String, Value>>,
+    /// JSON Pointers of the fields whose strings are Text and merge by character; not below an array.
+    pub text: Vec<String>,
+}
+
+/// Makes the documents of one json collection.
+#[derive(Debug, Clone)]
+pub struct JsonEngine {
+    empty: JsonDocument,
+}
+
+impl JsonEngine {
+    /// The engine of a collection with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Document`] for a template that no document could be, [`Error::Limit`] past [`TEMPLATE_BYTES_MAX`] or
+    /// [`TEXT_FIELDS_MAX`], [`Error::Malformed`] for a text field that is not a JSON Pointer.
+    pub fn new(settings: JsonSettings) -> Result<Self, Error> {
+        let found = settings.text.len();
+        if found > TEXT_FIELDS_MAX {
+            return Err(Error::Limit { what: "the text fields of a collection", found, max: TEXT_FIELDS_MAX });
+        }
+        if let Some(field) = settings.text.iter().find(|field| !field.starts_with('/')) {
+            let reason = format!("{field:?} does not start with a slash, as a JSON Pointer does");
+            return Err(Error::Malformed { what: "a text field", reason });
+        }
+        let text: BTreeSet<_> = settings.text.into_iter().collect();
+        let template = settings.template.unwrap_or_default();
+        let found = local::valid(&template)?.bytes().len();
+        if found > TEMPLATE_BYTES_MAX {
+            return Err(Error::Limit { what: "the bytes of a template", found, max: TEMPLATE_BYTES_MAX });
+        }
+        let document = genesis(&template, &text);
+        let genesis = document.get_heads().first().copied();
+        let settings = Arc::new(Settings { text, genesis });
+        let empty = JsonDocument::new(settings, document, false, Corrections::new(), 0);
+        Ok(Self { empty })
+    }
+}
+
+/// A document with nothing but the template, the same change everywhere.
+fn genesis(template: &Map<String, Value>, text: &BTreeSet<String>) -> Automerge {
+    let mut document = Automerge::new_with_encoding(table::TEXT_ENCODING).with_actor(ActorId::from(GENESIS_ACTOR));
+    let mut transaction = document.transaction();
+    let is_text = |path: &[String]| text.contains(&document::pointer(path));
+    let ordered: BTreeMap<_, _> = template.iter().collect();
+    for (name, field) in ordered {
+        let value = table::to_automerge(field, &mut vec![name.clone()], &is_text);
+        let written = match value {
+            automerge::hydrate::Value::Scalar(scalar) => transaction.put(ROOT, name, scalar),
+            value => transaction.batch_create_object(ROOT, name, &value, false).map(|_| ()),
+        };
+        written.expect("an empty document takes any field");
+    }
+    transaction.commit_with(CommitOptions::default().with_time(0));
+    document
+}
+
+impl Engine for JsonEngine {
+    fn empty(&self) -> Box<dyn MergeDocument> {
+        Box::new(self.empty.clone())
+    }
+
+    fn load(&self, saved: &Bytes) -> Result<Box<dyn MergeDocument>, Error> {
+        let Saved { document: content, deleted, corrections } = Saved::decode(saved)?;
+        let malformed = |reason: String| Error::Malformed { what: "a saved document", reason };
+        let options = LoadOptions::new().text_encoding(table::TEXT_ENCODING);
+        let loaded = guarded("a saved document", || Automerge::load_with_options(&content, options))?;
+        let document = loaded.map_err(|error| malformed(error.to_string()))?;
+        let settings = Arc::clone(&self.empty.settings);
+        if let Some(missing) = document.get_missing_deps(&settings.genesis.into_iter().collect::<Vec<_>>()).first() {
+            return Err(malformed(format!("it lacks the change {missing}")));
+        }
+        Ok(Box::new(JsonDocument::new(settings, document, deleted, corrections, content.len())))
+    }
+}
+
+#[derive(Debug)]
+struct Settings {
+    text: BTreeSet<String>,
+    /// The change that every document starts from, where there is a template.
+    genesis: Option<ChangeHash>,
+}
+
+/// An actor's latest change to a document.
+#[derive(Debug, Clone, Copy, Default)]
+struct Last {
+    sequence: u64,
+    /// Its highest operation counter, or that of the change before when it has no operations.
+    counter: u64,
+}
+
+/// How large the history is, without writing it out each time.
+#[derive(Debug, Clone, Copy, Default)]
+struct History {
+    /// What it was when it was last written out, in bytes.
+    measured: usize,
+    /// Changes since, uncompressed, in bytes.
+    added: usize,
+}
+
+/// A document of a json collection.
+#[derive(Debug, Clone)]
+pub struct JsonDocument {
+    settings: Arc<Settings>,
+    document: Automerge,
+    /// Whether a delete saw exactly the heads that the document has.
+    deleted: bool,
+    corrections: Corrections,
+    actors: BTreeMap<ActorId, Last>,
+    /// The highest operation counter of all.
+    counter: u64,
+    history: History,
+}
+
+/// What may still be added to a document.
+struct Room {
+    bytes: usize,
+    operations: usize,
+}
+
+impl Room {
+    /// Takes a change's share.
+    fn take(&mut self, bytes: usize, operations: usize, outside: bool) -> Result<(), Error> {
+        // What was accepted elsewhere is not refused for the difference between two estimates.
+        let slack = if outside { 0 } else { 2 * MEASURE_EVERY_BYTES };
+        let limit = |what, over: usize, max: usize| Error::Limit { what, found: max.saturating_add(over), max };
+        let over = |left: usize, taken: usize| taken.checked_sub(left).filter(|&over| over > 0);
+        if let Some(over) = over(self.bytes + slack, bytes) {
+            return Err(limit("the bytes of a document's history", over + slack, HISTORY_BYTES_MAX));
+        }
+        if let Some(over) = over(self.operations, operations) {
+            return Err(limit("the operations of a document's history", over, HISTORY_OPERATIONS_MAX));
+        }
+        self.bytes = (self.bytes + slack - bytes).saturating_sub(slack);
+        self.operations -= operations;
+        Ok(())
+    }
+}
+
+impl JsonDocument {
+    fn new(
+        settings: Arc<Settings>,
+        document: Automerge,
+        deleted: bool,
+        corrections: Corrections,
+        saved_bytes: usize,
+    ) -> Self {
+        let (mut actors, mut counter) = (BTreeMap::<ActorId, Last>::new(), 0);
+        for change in document.get_changes_meta(&[]) {
+            counter = counter.max(change.max_op);
+            actors.insert(change.actor.into_owned(), Last { sequence: change.seq, counter: change.max_op });
+        }
+        let history = History { measured: saved_bytes, added: 0 };
+        Self { settings, document, deleted, corrections, actors, counter, history }
+    }
+
+    fn knows(&self, hash: &ChangeHash) -> bool {
+        self.counter_of(hash).is_some()
+    }
+
+    /// A change's highest operation counter; `None` for a change that is not here.
+    fn counter_of(&self, hash: &ChangeHash) -> Option<u64> {
+        self.document.get_change_meta_by_hash(hash).map(|change| change.max_op)
+    }
+
+    /// Whether nobody has written yet at these heads.
+    fn is_unwritten(&self, heads: &[ChangeHash]) -> bool {
+        heads.iter().all(|head| Some(*head) == self.settings.genesis)
+    }
+
+    /// Whether there is a document to see.
+    fn exists(&self) -> bool {
+        !self.deleted && !self.is_unwritten(&self.document.get_heads())
+    }
+
+    fn reader<'a>(&'a self, heads: Option<&'a [ChangeHash]>) -> Reader<'a> {
+        Reader { document: &self.document, heads, corrections: &self.corrections }
+    }
+
+    /// Makes sure that a version is one of this document.
+    fn at(&self, version: &Version) -> Result<Seen, Error> {
+        let seen = Seen::decode(version)?;
+        if seen.heads.iter().all(|head| self.knows(head)) { Ok(seen) } else { Err(Error::UnknownBase) }
+    }
+
+    /// What may be added. Writes the history out to measure it when the estimate says that little is left.
+    fn room(&mut self) -> Room {
+        let History { measured, added } = self.history;
+        if measured + added > HISTORY_BYTES_MAX - MEASURE_EVERY_BYTES && added > MEASURE_EVERY_BYTES {
+            self.history = History { measured: self.saved_document().len(), added: 0 };
+        }
+        let operations = usize::try_from(self.document.stats().num_ops).unwrap_or(usize::MAX);
+        Room {
+            bytes: HISTORY_BYTES_MAX.saturating_sub(self.history.measured + self.history.added),
+            operations: HISTORY_OPERATIONS_MAX.saturating_sub(operations),
+        }
+    }
+
+    fn saved_document(&self) -> Vec<u8> {
+        self.document.save_with_options(SaveOptions { deflate: true, retain_orphans: false })
+    }
+
+    fn seen(&self) -> Seen {
+        let corrections = bytes::digest(&self.corrections);
+        Seen { heads: self.document.get_heads(), deleted: self.deleted, corrections }
+    }
+}
+
+/// What a reader sees where there is no document.
+const NOTHING: Viewed = Viewed { view: None, conflicts: 0, fallback: None };
+
+impl MergeDocument for JsonDocument {
+    fn version(&self) -> Version {
+        self.seen().encode()
+    }
+
+    fn apply(&mut self, write: &Write, context: &WriteContext<'_>) -> Result<Option<Delta>, Error> {
+        Ok(self.write(write, context)?.map(Changes::encode))
+    }
+
+    fn merge(&mut self, delta: &Delta) -> Result<bool, Error> {
+        Ok(!self.take(Changes::decode(delta)?, None)?.is_empty())
+    }
+
+    fn merge_from(&mut self, delta: &Delta, author: &Author, latest_ms: i64) -> Result<Delta, Error> {
+        let sender = Sender { author, latest_ms };
+        Ok(self.take(Changes::decode(delta)?, Some(sender))?.encode())
+    }
+
+    fn delta(&self, since: &Version) -> Result<Delta, Error> {
+        let (then, now) = (self.at(since)?, self.seen());
+        let changes = self.document.get_changes(&then.heads);
+        let new: BTreeSet<_> = changes.iter().map(automerge::Change::hash).collect();
+        let mut corrections = self.corrections.clone();
+        if then.corrections == now.corrections {
+            corrections.retain(|hash, _| new.contains(hash));
+        }
+        let deleted_since = now.deleted && (&then.heads, then.deleted) != (&now.heads, now.deleted);
+        let deletes = if deleted_since { vec![now.heads] } else { Vec::new() };
+        let chunks = changes.iter().map(|change| change.raw_bytes().to_vec()).collect();
+        Ok(Changes { chunks, deletes, corrections }.encode())
+    }
+
+    fn view(&self, chooser: Chooser<'_>) -> Result<Viewed, Error> {
+        if self.exists() { choose::view(self.reader(None), chooser) } else { Ok(NOTHING) }
+    }
+
+    fn view_at(&self, version: &Version, chooser: Chooser<'_>) -> Result<Viewed, Error> {
+        let seen = self.at(version)?;
+        if seen.deleted || self.is_unwritten(&seen.heads) {
+            return Ok(NOTHING);
+        }
+        choose::view(self.reader(Some(&seen.heads)), chooser)
+    }
+
+    fn conflicts(&self) -> Result<ConflictSet, Error> {
+        if self.exists() { choose::conflicts(self.reader(None)) } else { Ok(ConflictSet::default()) }
+    }
+
+    fn save(&self) -> Bytes {
+        let document = self.saved_document();
+        Saved { document, deleted: self.deleted, corrections: self.corrections.clone() }.encode()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let stats = self.document.stats();
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let held = count(stats.num_ops).saturating_mul(OPERATION_MEMORY_BYTES)
+            + count(stats.num_changes).saturating_mul(CHANGE_MEMORY_BYTES);
+        held + self.history.measured + self.history.added
+    }
+
+    fn scratch(&self) -> Box<dyn MergeDocument> {
+        Box::new(self.clone())
+    }
+}
+
+/// What an operation and a change take in memory beside their bytes, measured with tests/memory.rs.
+const OPERATION_MEMORY_BYTES: usize = 24;
+const CHANGE_MEMORY_BYTES: usize = 200;

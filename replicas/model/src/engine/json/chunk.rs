@@ -1,0 +1,252 @@
+//! Change chunks from outside, looked through before Automerge decodes them: its columns are run-length encoded, and a
+//! chunk of some bytes can stand for more operations than fit in memory. Only uncompressed change chunks are taken.
+//!
+//! The format is Automerge's binary format (automerge.org/automerge-binary-format-spec): magic bytes, checksum, chunk
+//! type, length; then dependencies, actor, sequence, start operation, time, message, other actors, columns.
+
+use automerge::Change;
+
+use super::limits::{ACTOR_BYTES_MAX, CHANGE_NAME_BYTES_MAX, CHANGE_OPERATIONS_MAX, DEPENDENCIES_MAX};
+use crate::engine::Error;
+
+const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+const TYPE_CHANGE: u8 = 1;
+const HASH_BYTES: usize = 32;
+
+/// Column specifications: id << 4, deflated << 3, type.
+const KEY_STRING: u64 = 0x15;
+const ACTION: u64 = 0x42;
+const PREDECESSORS: u64 = 0x70;
+const MARK_NAME: u64 = 0xa5;
+const DEFLATED: u64 = 1 << 3;
+
+/// Decodes one change that came from outside.
+///
+/// # Errors
+/// [`Error::Malformed`], and [`Error::Limit`] for one that stands for more than a change may hold.
+pub(super) fn decode(chunk: &[u8]) -> Result<Change, Error> {
+    look_through(chunk)?;
+    let decoded = super::merge::guarded("a change", || Change::try_from(chunk))?;
+    let change = decoded.map_err(|error| malformed(error.to_string()))?;
+    // Automerge compares the checksum only when it loads whole documents.
+    if chunk[MAGIC.len()..][..4] != change.hash().0[..4] {
+        return Err(malformed("its checksum does not match"));
+    }
+    if change.author().is_some() && change.seq() != 1 {
+        return Err(malformed("it names its author, which only an actor's first change may"));
+    }
+    Ok(change)
+}
+
+pub(super) fn malformed(reason: impl Into<String>) -> Error {
+    Error::Malformed { what: "a change", reason: reason.into() }
+}
+
+fn within(what: &'static str, found: usize, max: usize) -> Result<(), Error> {
+    if found > max { Err(Error::Limit { what, found, max }) } else { Ok(()) }
+}
+
+/// Checks everything that decides how large the chunk grows.
+fn look_through(chunk: &[u8]) -> Result<(), Error> {
+    let mut input = Input(chunk);
+    if input.take(MAGIC.len())? != MAGIC {
+        return Err(malformed("it does not start as an Automerge chunk"));
+    }
+    input.take(4)?;
+    let kind = input.take(1)?[0];
+    if kind != TYPE_CHANGE {
+        return Err(malformed(format!("chunk type {kind}, only uncompressed changes (1) are taken")));
+    }
+    if input.length()? != input.0.len() {
+        return Err(malformed("its length does not match its header"));
+    }
+    let dependencies = input.length()?;
+    within("a change's direct dependencies", dependencies, DEPENDENCIES_MAX)?;
+    input.take(dependencies * HASH_BYTES)?;
+    input.actor()?;
+    let (_sequence, _start, _time) = (input.unsigned()?, input.unsigned()?, input.signed()?);
+    let message = input.length()?;
+    input.take(message)?;
+    for _ in 0..input.length()? {
+        input.actor()?;
+    }
+    columns(&mut input)
+}
+
+fn columns(input: &mut Input<'_>) -> Result<(), Error> {
+    let mut columns = Vec::new();
+    for _ in 0..input.length()? {
+        columns.push((input.unsigned()?, input.length()?));
+    }
+    let mut names = 0_usize;
+    for (specification, length) in columns {
+        let column = Input(input.take(length)?);
+        match specification {
+            deflated if deflated & DEFLATED != 0 => return Err(malformed("it has a compressed column")),
+            ACTION => within("a change's operations", column.total(Input::one)?, CHANGE_OPERATIONS_MAX)?,
+            PREDECESSORS => within("a change's predecessors", column.total(Input::length)?, CHANGE_OPERATIONS_MAX)?,
+            KEY_STRING | MARK_NAME => names = names.saturating_add(column.total(Input::text)?),
+            _ => {}
+        }
+    }
+    within("the names of a change's fields", names, CHANGE_NAME_BYTES_MAX)
+}
+
+/// Bytes that are read from the front.
+#[derive(Clone, Copy)]
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or_else(|| malformed("it ends too early"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// A LEB128 number's low seven bits per byte, and how many bits they are.
+    fn groups(&mut self) -> Result<(u128, u32, bool), Error> {
+        let (mut value, mut bits) = (0_u128, 0);
+        loop {
+            let byte = self.take(1)?[0];
+            value |= u128::from(byte & 0x7f) << bits;
+            bits += 7;
+            if byte & 0x80 == 0 {
+                return Ok((value, bits, byte & 0x40 != 0));
+            }
+            if bits >= 70 {
+                return Err(malformed("it has a number of more than 64 bits"));
+            }
+        }
+    }
+
+    fn unsigned(&mut self) -> Result<u64, Error> {
+        let (value, _, _) = self.groups()?;
+        u64::try_from(value).map_err(|_| malformed("it has a number of more than 64 bits"))
+    }
+
+    fn signed(&mut self) -> Result<i64, Error> {
+        let (value, bits, negative) = self.groups()?;
+        let value = value.cast_signed() - if negative { 1_i128 << bits } else { 0 };
+        i64::try_from(value).map_err(|_| malformed("it has a number of more than 64 bits"))
+    }
+
+    fn length(&mut self) -> Result<usize, Error> {
+        usize::try_from(self.unsigned()?).map_err(|_| malformed("it has a length beyond memory"))
+    }
+
+    fn actor(&mut self) -> Result<(), Error> {
+        let length = self.length()?;
+        within("the bytes of an actor's id", length, ACTOR_BYTES_MAX)?;
+        self.take(length).map(|_| ())
+    }
+
+    /// What a number counts for in a column where each value counts as one.
+    fn one(&mut self) -> Result<usize, Error> {
+        self.unsigned().map(|_| 1)
+    }
+
+    /// What a text counts for: its bytes.
+    fn text(&mut self) -> Result<usize, Error> {
+        let length = self.length()?;
+        self.take(length).map(<[u8]>::len)
+    }
+
+    /// The sum over a run-length encoded column: a positive count and one value, a negative count and as many values,
+    /// or 0 and a count of nulls, which count as one each where a value would.
+    fn total(mut self, value: fn(&mut Self) -> Result<usize, Error>) -> Result<usize, Error> {
+        let mut total = 0_usize;
+        while !self.0.is_empty() {
+            let count = self.signed()?;
+            let times =
+                usize::try_from(count.unsigned_abs()).map_err(|_| malformed("it has a length beyond memory"))?;
+            let added = match count {
+                1.. => value(&mut self)?.saturating_mul(times),
+                0 => self.length()?,
+                _ => {
+                    let mut sum = 0_usize;
+                    for _ in 0..times {
+                        sum = sum.saturating_add(value(&mut self)?);
+                    }
+                    sum
+                }
+            };
+            total = total.saturating_add(added);
+        }
+        Ok(total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use automerge::transaction::Transactable;
+    use automerge::{Automerge, ROOT};
+
+    use super::*;
+
+    fn chunk() -> Vec<u8> {
+        let mut document = Automerge::new();
+        let mut transaction = document.transaction();
+        for at in 0..40 {
+            transaction.put(ROOT, format!("field {at}"), at).unwrap();
+        }
+        transaction.commit();
+        document.get_changes(&[])[0].raw_bytes().to_vec()
+    }
+
+    #[test]
+    fn what_automerge_writes_is_taken() {
+        assert_eq!(decode(&chunk()).unwrap().len(), 40);
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        let chunk = chunk();
+        for length in 0..chunk.len() {
+            assert!(decode(&chunk[..length]).is_err(), "{length} bytes");
+        }
+        for at in 0..chunk.len() {
+            let mut damaged = chunk.clone();
+            damaged[at] ^= 1;
+            assert!(decode(&damaged).is_err(), "byte {at}");
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(column: u64, data: &[u8], expected: &str) {
+        // No dependencies, actor 07, sequence, start, time, no message, no other actors, one column.
+        let mut body = vec![0, 1, 7, 1, 1, 0, 0, 0, 1];
+        body.extend(if column < 128 { vec![column as u8] } else { vec![column as u8, 1] });
+        body.push(data.len() as u8);
+        body.extend(data);
+        let mut chunk = [&MAGIC[..], &[0; 4], &[TYPE_CHANGE, body.len() as u8]].concat();
+        chunk.extend(body);
+        assert_eq!(look_through(&chunk).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn runs_that_stand_for_too_much_are_refused() {
+        let billion = [0x80, 0x94, 0xeb, 0xdc, 0x03];
+        let run = |value: &[u8]| [&billion[..], value].concat();
+        let change = |what: &str, max: usize| format!("{what} would be 1000000000, the limit is {max}");
+        check_refused(ACTION, &run(&[1]), &change("a change's operations", CHANGE_OPERATIONS_MAX));
+        check_refused(ACTION, &[&[0][..], &billion].concat(), &change("a change's operations", CHANGE_OPERATIONS_MAX));
+        check_refused(PREDECESSORS, &run(&[1]), &change("a change's predecessors", CHANGE_OPERATIONS_MAX));
+        check_refused(KEY_STRING, &run(&[1, b'a']), &change("the names of a change's fields", CHANGE_NAME_BYTES_MAX));
+        check_refused(MARK_NAME, &run(&[1, b'a']), &change("the names of a change's fields", CHANGE_NAME_BYTES_MAX));
+        check_refused(ACTION | DEFLATED, &[], "a change cannot be read: it has a compressed column");
+    }
+
+    #[test]
+    fn compressed_and_document_chunks_are_refused() {
+        let mut document = Automerge::new();
+        let mut transaction = document.transaction();
+        transaction.put(ROOT, "long", "x".repeat(2_000)).unwrap();
+        transaction.commit();
+        let compressed = document.get_changes(&[])[0].bytes().into_owned();
+        for (chunk, kind) in [(document.save(), 0), (compressed, 2)] {
+            let expected =
+                format!("a change cannot be read: chunk type {kind}, only uncompressed changes (1) are taken");
+            assert_eq!(decode(&chunk).unwrap_err().to_string(), expected);
+        }
+    }
+}

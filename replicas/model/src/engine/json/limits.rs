@@ -1,0 +1,34 @@
+//! Bounds of the json engine alone; what a client meets first is in [`crate::limits`].
+
+use crate::limits::{DOCUMENT_BYTES_MAX, HISTORY_BYTES_MAX};
+
+/// Operations of one change. A document holds at most one character, field or item per byte; the rest is room for what
+/// the change removes.
+pub(super) const CHANGE_OPERATIONS_MAX: usize = DOCUMENT_BYTES_MAX + DOCUMENT_BYTES_MAX / 2;
+/// Field names and mark names of one change, in bytes, each counted as often as it is used.
+pub(super) const CHANGE_NAME_BYTES_MAX: usize = 16 * DOCUMENT_BYTES_MAX;
+/// Changes that one change builds on directly.
+pub(super) const DEPENDENCIES_MAX: usize = 10_000;
+/// An actor's id, in bytes.
+pub(super) const ACTOR_BYTES_MAX: usize = 64;
+/// Operations of one document's whole history.
+pub(super) const HISTORY_OPERATIONS_MAX: usize = HISTORY_BYTES_MAX;
+/// Operations that are handed to Automerge at once, beyond those of one change: it needs some 200 bytes for each.
+pub(super) const BATCH_OPERATIONS_MAX: usize = 1 << 18;
+/// The largest operation counter. Automerge keeps counters in 32 bits; one change more always fits.
+pub(super) const COUNTER_MAX: u64 = u32::MAX as u64 - CHANGE_OPERATIONS_MAX as u64;
+/// How far a change from outside may count ahead of what is here: its writer may have seen changes that were refused.
+pub(super) const COUNTER_GAP_MAX: u64 = 1 << 20;
+/// What one operation adds to the history at most, in bytes, its value and field name apart.
+pub(super) const OPERATION_BYTES_MAX: usize = 64;
+/// How much history may have come in since it was last measured before it is measured again, in bytes.
+pub(super) const MEASURE_EVERY_BYTES: usize = 1 << 20;
+/// Insertions and removals that a difference is searched for; past it the whole middle counts as replaced.
+pub(super) const DIFFERENCE_STEPS_MAX: usize = 512;
+/// Characters and items that one change removes one by one; past it the whole field is replaced.
+pub(super) const REMOVALS_MAX: usize = 1 << 16;
+/// JSON of all candidates of one document, in bytes.
+pub(super) const CANDIDATE_BYTES_MAX: usize = HISTORY_BYTES_MAX;
+
+const _: () = assert!(CHANGE_OPERATIONS_MAX >= DOCUMENT_BYTES_MAX + 2 * REMOVALS_MAX);
+const _: () = assert!(COUNTER_GAP_MAX < COUNTER_MAX);

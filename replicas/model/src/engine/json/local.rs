@@ -1,0 +1,206 @@
+//! A write of this replica: what it starts from, who its actor is, and that it takes effect whole or not at all.
+
+use std::borrow::Cow;
+
+use automerge::transaction::CommitOptions;
+use automerge::{ActorId, ChangeHash, PatchLog, ROOT, ReadDoc};
+use serde_json::{Map, Value};
+
+use super::bytes::{Changes, Corrections};
+use super::limits::{CHANGE_OPERATIONS_MAX, COUNTER_MAX, OPERATION_BYTES_MAX};
+use super::walk::{Order, milliseconds};
+use super::write::{Kind, Task};
+use super::{JsonDocument, Last};
+use crate::document::{self, View};
+use crate::engine::{Error, Write, WriteContext};
+use crate::limits::DOCUMENT_BYTES_MAX;
+
+/// Checks that a document could be this.
+pub(super) fn valid(fields: &Map<String, Value>) -> Result<View, Error> {
+    Ok(View::of(&document::check(Value::Object(fields.clone()))?)?)
+}
+
+/// What became of a transaction.
+enum Written {
+    Nothing,
+    Change(ChangeHash),
+    /// It might not fit into the history: to be tried on a copy.
+    Perhaps,
+}
+
+impl JsonDocument {
+    /// Carries out a write. Answers with what it changed.
+    ///
+    /// # Errors
+    /// [`Error`]; the document is as it was.
+    pub(super) fn write(&mut self, write: &Write, context: &WriteContext<'_>) -> Result<Option<Changes>, Error> {
+        let now = self.seen();
+        let base = match context.base {
+            Some(version) => self.at(version)?,
+            None => now.clone(),
+        };
+        let current = base.heads == now.heads && base.deleted == now.deleted;
+        let wanted = match write {
+            // A delete of the past covers nothing that came since.
+            Write::Delete => return Ok(if current { self.delete() } else { None }),
+            Write::Put(fields) => Cow::Borrowed(fields),
+            Write::Patch(Value::Object(fields)) => Cow::Borrowed(fields),
+            Write::Patch(other) => Cow::Owned(document::check(other.clone())?),
+        };
+        let heads = (!current).then_some(&*base.heads);
+        let unwritten = self.is_unwritten(&base.heads);
+        let seen = context.seen.filter(|_| !base.deleted && !unwritten);
+        let patch = matches!(write, Write::Patch(_));
+        let (kind, seen, wanted) = match seen {
+            Some(seen) if patch => {
+                valid(&merged(seen, &wanted)?)?;
+                (Kind::Patch, Cow::Borrowed(seen), wanted)
+            }
+            seen => {
+                let wanted = if patch { Cow::Owned(merged(&Map::new(), &wanted)?) } else { wanted };
+                valid(&wanted)?;
+                match seen {
+                    Some(seen) => (Kind::Replace, Cow::Borrowed(seen), wanted),
+                    None if unwritten => (Kind::Begin, Cow::Owned(self.present(heads)), wanted),
+                    None => (Kind::Again, Cow::Owned(self.present(heads)), wanted),
+                }
+            }
+        };
+        let settings = self.settings.clone();
+        let task = Task { kind, seen: &seen, wanted: &wanted, text: &settings.text };
+        self.commit(&task, heads, context)
+    }
+
+    fn delete(&mut self) -> Option<Changes> {
+        if !self.exists() {
+            return None;
+        }
+        self.deleted = true;
+        Some(Changes { deletes: vec![self.document.get_heads()], ..Changes::default() })
+    }
+
+    /// The fields that are there, by the built-in order; what each holds is left out where it is too much to read.
+    fn present(&self, heads: Option<&[ChangeHash]>) -> Map<String, Value> {
+        if let Ok(walked) = self.reader(heads).walk(Order::Lww) {
+            return walked.settle(&|_| None);
+        }
+        let names = match heads {
+            None => self.document.keys(ROOT),
+            Some(heads) => self.document.keys_at(ROOT, heads),
+        };
+        names.map(|name| (name, Value::Null)).collect()
+    }
+
+    fn commit(
+        &mut self,
+        task: &Task<'_>,
+        heads: Option<&[ChangeHash]>,
+        context: &WriteContext<'_>,
+    ) -> Result<Option<Changes>, Error> {
+        let room = self.room();
+        let json_bytes = serde_json::to_vec(task.wanted).map_or(DOCUMENT_BYTES_MAX, |json| json.len());
+        let fits = |operations: usize| {
+            operations * OPERATION_BYTES_MAX + 2 * json_bytes <= room.bytes && operations <= room.operations
+        };
+        let actor = self.actor(context, heads);
+        match self.transact(task, heads, context, &actor, &fits)? {
+            Written::Nothing => Ok(None),
+            Written::Change(hash) => self.committed(hash, context.time_ms).map(Some),
+            Written::Perhaps => {
+                let mut copy = self.clone();
+                let Written::Change(hash) = copy.transact(task, heads, context, &actor, &|_| true)? else {
+                    return Ok(None);
+                };
+                let changes = copy.committed(hash, context.time_ms)?;
+                *self = copy;
+                Ok(Some(changes))
+            }
+        }
+    }
+
+    /// One transaction, which is rolled back unless it can be kept.
+    fn transact(
+        &mut self,
+        task: &Task<'_>,
+        heads: Option<&[ChangeHash]>,
+        context: &WriteContext<'_>,
+        actor: &ActorId,
+        fits: &dyn Fn(usize) -> bool,
+    ) -> Result<Written, Error> {
+        if self.counter >= COUNTER_MAX {
+            let (found, max) =
+                (self.counter.try_into().unwrap_or(usize::MAX), COUNTER_MAX.try_into().unwrap_or(usize::MAX));
+            return Err(Error::Limit { what: "the operations that a document has counted", found, max });
+        }
+        let options =
+            || CommitOptions::default().with_message(context.author.origin.as_str()).with_time(context.time_ms);
+        // A write that leaves everything as it is still makes a document of nothing.
+        let must_show = !self.exists() && matches!(task.kind, Kind::Begin | Kind::Again);
+        self.document.set_actor(actor.clone());
+        let mut transaction = match heads {
+            None => self.document.transaction(),
+            Some(heads) => self
+                .document
+                .transaction_at(PatchLog::inactive(), heads)
+                .expect("an inactive patch log fits any document"),
+        };
+        task.write(&mut transaction)
+            .map_err(|error| Error::Malformed { what: "a write", reason: error.to_string() })?;
+        let operations = automerge::transaction::Transactable::pending_ops(&transaction);
+        if operations > CHANGE_OPERATIONS_MAX {
+            return Err(Error::Limit { what: "a change's operations", found: operations, max: CHANGE_OPERATIONS_MAX });
+        }
+        if !fits(operations) {
+            return Ok(Written::Perhaps);
+        }
+        if let (Some(hash), _) = transaction.commit_with(options()) {
+            return Ok(Written::Change(hash));
+        }
+        if !must_show {
+            return Ok(Written::Nothing);
+        }
+        self.document.set_actor(ActorId::from(context.author.actor));
+        Ok(Written::Change(self.document.empty_commit(options())))
+    }
+
+    /// Notes a change that was just made.
+    fn committed(&mut self, hash: ChangeHash, time_ms: i64) -> Result<Changes, Error> {
+        let change = self.document.get_change_by_hash(&hash).expect("the change was just made");
+        self.room().take(change.raw_bytes().len(), change.len(), true)?;
+        let mut corrections = Corrections::new();
+        if milliseconds(time_ms) != time_ms {
+            corrections.insert(hash, time_ms);
+        }
+        self.corrections.extend(corrections.clone());
+        self.history.added += change.raw_bytes().len();
+        self.counter = self.counter.max(change.max_op());
+        let last = Last { sequence: change.seq(), counter: change.max_op() };
+        self.actors.insert(change.actor_id().clone(), last);
+        self.deleted = false;
+        Ok(Changes { chunks: vec![change.raw_bytes().to_vec()], deletes: Vec::new(), corrections })
+    }
+
+    /// The actor of a write. An actor's changes form a line, so a write at heads that do not cover the author's last
+    /// change needs another one: the author's sixteen bytes and a number. (Automerge would put bytes of its own first.)
+    fn actor(&self, context: &WriteContext<'_>, heads: Option<&[ChangeHash]>) -> ActorId {
+        let author = context.author.actor;
+        let later = heads.map(|heads| self.document.get_changes_meta(heads)).unwrap_or_default();
+        let numbered =
+            |number: u32| if number == 0 { author.to_vec() } else { [&author[..], &number.to_be_bytes()].concat() };
+        let is_free = |actor: &Vec<u8>| later.iter().all(|change| change.actor.to_bytes() != actor);
+        let actor = (0..=u32::MAX).map(numbered).find(is_free);
+        ActorId::from(actor.expect("a document has fewer changes than there are numbers"))
+    }
+}
+
+/// A merge patch (RFC 7396) applied to a document.
+fn merged(seen: &Map<String, Value>, patch: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    let patch = Value::Object(patch.clone());
+    document::check_value(&patch, &mut Vec::new())?;
+    let mut merged = Value::Object(seen.clone());
+    json_patch::merge(&mut merged, &patch);
+    match merged {
+        Value::Object(fields) => Ok(fields),
+        other => Ok(document::check(other)?),
+    }
+}

@@ -1,0 +1,216 @@
+//! Deltas between replicas, and what came from outside.
+
+use automerge::Change;
+use automerge::transaction::Transactable;
+
+use super::*;
+
+#[test]
+fn merging_is_idempotent_and_commutes() {
+    let engine = engine(JsonSettings::default());
+    let (mut one, mut two) = (Replica::new(&engine, "one"), Replica::new(&engine, "two"));
+    let first = one.put(json!({"a": 1})).unwrap();
+    let second = two.put(json!({"b": 2})).unwrap();
+    assert!(one.document.merge(&second).unwrap());
+    assert!(!one.document.merge(&second).unwrap());
+    assert!(two.document.merge(&first).unwrap());
+    assert_eq!((one.document.version(), one.read()), (two.document.version(), two.read()));
+}
+
+#[test]
+fn a_change_whose_ground_is_missing_is_refused_without_a_trace() {
+    let engine = engine(JsonSettings::default());
+    let (mut one, mut two) = (Replica::new(&engine, "one"), Replica::new(&engine, "two"));
+    let first = one.put(json!({"a": 1})).unwrap();
+    let second = one.put(json!({"a": 2})).unwrap();
+    let delete = one.delete().unwrap();
+    for early in [&second, &delete] {
+        assert!(matches!(two.document.merge(early), Err(Error::MissingDependency { .. })));
+        assert_eq!((two.document.version(), two.read()), (Version::default(), Value::Null));
+    }
+    for delta in [first, second, delete] {
+        assert!(two.document.merge(&delta).unwrap());
+    }
+    assert_eq!(two.document.version(), one.document.version());
+}
+
+#[test]
+fn a_delta_since_a_version_holds_what_came_later() {
+    let engine = templated();
+    let mut one = Replica::new(&engine, "one");
+    one.put(json!({"title": "a"}));
+    let then = one.document.version();
+    one.put(json!({"title": "b"}));
+    one.put(json!({"title": "c"}));
+    let count = |since: &Version| Changes::decode(&one.document.delta(since).unwrap()).unwrap().chunks.len();
+    assert_eq!((count(&then), count(&one.document.version()), count(&Version::default())), (2, 0, 4));
+    let mut two = Replica::new(&engine, "two");
+    assert_eq!(count(&two.document.version()), 3);
+    two.document.merge(&one.document.delta(&Version::default()).unwrap()).unwrap();
+    assert_eq!(two.document.version(), one.document.version());
+}
+
+#[test]
+fn two_changes_under_one_number_are_refused() {
+    let engine = engine(JsonSettings::default());
+    let (mut one, mut copy, mut two) =
+        (Replica::new(&engine, "one"), Replica::new(&engine, "one"), Replica::new(&engine, "two"));
+    one.put(json!({"a": 1}));
+    copy.put(json!({"a": 2}));
+    two.pull(&one);
+    let version = two.document.version();
+    let refused = two.document.merge(&copy.document.delta(&Version::default()).unwrap()).unwrap_err();
+    assert!(matches!(refused, Error::SequenceReused { sequence: 1, .. }), "{refused}");
+    assert_eq!((two.document.version(), two.read()), (version, json!({"a": 1})));
+}
+
+#[track_caller]
+fn check_from(delta: &Delta, sender: &str, expected: &str) {
+    let mut core = Replica::new(&engine(JsonSettings::default()), "core");
+    let refused = core.document.merge_from(delta, &author(sender), i64::MAX).unwrap_err();
+    assert!(refused.to_string().contains(expected), "{refused}");
+    assert_eq!(core.document.version(), Version::default());
+}
+
+#[test]
+fn changes_of_others_are_refused() {
+    let engine = engine(JsonSettings::default());
+    let (mut one, mut two) = (Replica::new(&engine, "one"), Replica::new(&engine, "two"));
+    let own = one.put(json!({"a": 1})).unwrap();
+    two.pull(&one);
+    two.put(json!({"a": 2}));
+    let both = two.document.delta(&Version::default()).unwrap();
+    check_from(&own, "two", "but two writes as");
+    check_from(&both, "two", "but two writes as");
+    check_from(&both, "one", "but one writes as");
+    let mut disguised = Replica::new(&engine, "two");
+    disguised.author.actor = author("one").actor;
+    check_from(&disguised.put(json!({})).unwrap(), "one", "it says that \"two\" wrote it, but one sent it");
+    let mut core = Replica::new(&engine, "core");
+    core.document.merge_from(&own, &author("one"), i64::MAX).unwrap();
+    core.document.merge_from(&both, &author("two"), i64::MAX).unwrap();
+    assert_eq!(core.read(), json!({"a": 2}), "what is known already may be sent along");
+}
+
+#[test]
+fn a_clock_that_runs_ahead_is_corrected_everywhere() {
+    let engine = engine(JsonSettings::default());
+    let (mut fast, mut slow, mut core) = (
+        Replica::new(&engine, "fast").at(1_000_000),
+        Replica::new(&engine, "slow").at(500),
+        Replica::new(&engine, "core"),
+    );
+    let latest = START_MS + 60_000;
+    let fast_delta = fast.put(json!({"a": "fast"})).unwrap();
+    let slow_delta = slow.put(json!({"a": "slow"})).unwrap();
+    let corrected = core.document.merge_from(&fast_delta, &fast.author, latest).unwrap();
+    core.document.merge_from(&slow_delta, &slow.author, START_MS + 900_000).unwrap();
+    assert_eq!(core.read(), json!({"a": "slow"}), "the corrected time counts");
+    fast.pull(&slow);
+    assert_eq!(fast.read(), json!({"a": "fast"}), "not corrected yet");
+    assert_ne!(fast.document.version(), core.document.version());
+    assert!(fast.document.merge(&corrected).unwrap());
+    assert!(!fast.document.merge(&corrected).unwrap());
+    assert_eq!((fast.read(), fast.document.version()), (core.read(), core.document.version()));
+    assert_eq!(
+        fast.document.conflicts().unwrap().conflicts[0].candidates.iter().filter(|c| c.time == latest).count(),
+        1
+    );
+    let again = core.document.merge_from(&fast_delta, &fast.author, latest + 5).unwrap();
+    assert!(Changes::decode(&again).unwrap().is_empty(), "a repeat corrects nothing");
+    let (saved, version) = (core.document.save(), core.document.version());
+    assert_eq!(engine.load(&saved).unwrap().version(), version);
+}
+
+#[test]
+fn of_two_corrections_the_earlier_counts() {
+    let engine = engine(JsonSettings::default());
+    let mut writer = Replica::new(&engine, "one").at(1_000);
+    let delta = writer.put(json!({"a": 1})).unwrap();
+    let (mut core, mut other) = (Replica::new(&engine, "core"), Replica::new(&engine, "core"));
+    let early = core.document.merge_from(&delta, &writer.author, START_MS).unwrap();
+    let late = other.document.merge_from(&delta, &writer.author, START_MS + 10).unwrap();
+    core.document.merge(&late).unwrap();
+    other.document.merge(&early).unwrap();
+    assert_eq!(core.document.version(), other.document.version());
+    assert!(core.document.corrections.values().all(|time| *time == START_MS));
+}
+
+#[test]
+fn seconds_are_read_as_seconds_and_our_small_times_as_they_are() {
+    let engine = engine(JsonSettings::default());
+    let mut ours = Replica::new(&engine, "one");
+    ours.now_ms = 4_000;
+    let delta = ours.put(json!({"a": 1})).unwrap();
+    let mut theirs = Automerge::new();
+    let mut transaction = theirs.transaction();
+    transaction.put(ROOT, "a", "theirs").unwrap();
+    transaction.commit_with(CommitOptions::default().with_time(1_700_000_000));
+    let mut core = Replica::new(&engine, "core");
+    core.document.merge_from(&delta, &ours.author, i64::MAX).unwrap();
+    core.document.merge(&outside(&theirs.get_changes(&[]))).unwrap();
+    let times: Vec<_> =
+        core.document.conflicts().unwrap().conflicts[0].candidates.iter().map(|c| (c.time, c.origin.clone())).collect();
+    assert!(
+        times.contains(&(5_000, "one".to_owned())) && times.contains(&(START_MS, theirs.get_actor().to_hex_string())),
+        "{times:?}"
+    );
+}
+
+/// Changes of an Automerge client, as a delta.
+pub(super) fn outside(changes: &[Change]) -> Delta {
+    let chunks = changes.iter().map(|change| change.raw_bytes().to_vec()).collect();
+    Changes { chunks, ..Changes::default() }.encode()
+}
+
+#[test]
+fn what_other_clients_write_is_read() {
+    use automerge::{ObjType, ScalarValue};
+    let mut theirs = Automerge::new();
+    let mut transaction = theirs.transaction();
+    transaction.put(ROOT, "counter", ScalarValue::counter(5)).unwrap();
+    transaction.increment(ROOT, "counter", 2).unwrap();
+    transaction.put(ROOT, "large", u64::MAX).unwrap();
+    transaction.put(ROOT, "date", ScalarValue::Timestamp(1_700_000_000_000)).unwrap();
+    transaction.put(ROOT, "bytes", vec![1_u8, 2]).unwrap();
+    let text = transaction.put_object(ROOT, "text", ObjType::Text).unwrap();
+    transaction.splice_text(&text, 0, 0, "héllo").unwrap();
+    transaction.split_block(&text, 1).unwrap();
+    let list = transaction.put_object(ROOT, "list", ObjType::List).unwrap();
+    transaction.insert_object(&list, 0, ObjType::Map).unwrap();
+    transaction.commit();
+    let mut ours = Replica::new(&engine(JsonSettings::default()), "one");
+    ours.document.merge(&outside(&theirs.get_changes(&[]))).unwrap();
+    let expected = json!({"counter": 7, "large": "18446744073709551615", "date": 1_700_000_000_000_i64, "bytes": "0102",
+        "text": "h\u{fffc}éllo", "list": [{}]});
+    assert_eq!(ours.read(), expected);
+    ours.put(json!({"text": "replaced whole, as no text field", "list": [{"a": 1}]}));
+    assert_eq!(ours.read(), json!({"text": "replaced whole, as no text field", "list": [{"a": 1}]}));
+}
+
+#[test]
+fn a_full_history_refuses_more() {
+    let engine = engine(JsonSettings::default());
+    let mut one = Replica::new(&engine, "one");
+    let delta = one.put(json!({"a": 1})).unwrap();
+    one.document.history.measured = HISTORY_BYTES_MAX - 50;
+    let version = one.document.version();
+    let refused = one.try_write(&Write::Put(object(json!({"a": 2}))), Chooser::Lww).unwrap_err();
+    assert!(refused.to_string().starts_with("the bytes of a document's history would be 167772"), "{refused}");
+    assert_eq!((one.document.version(), one.read()), (version, json!({"a": 1})));
+    one.document.history.measured -= 500;
+    assert!(one.put(json!({"a": 2})).is_some(), "what fits is taken, however close");
+    let mut full = Replica::new(&engine, "two");
+    full.document.history.measured = HISTORY_BYTES_MAX;
+    assert!(matches!(full.document.merge_from(&delta, &one.author, i64::MAX), Err(Error::Limit { .. })));
+    assert!(full.document.merge(&delta).unwrap(), "what others accepted has some slack");
+}
+
+#[test]
+fn the_history_is_measured_when_the_estimate_runs_out() {
+    let mut one = Replica::new(&engine(JsonSettings::default()), "one");
+    one.put(json!({"a": 1}));
+    one.document.history.added = HISTORY_BYTES_MAX;
+    assert!(one.put(json!({"a": 2})).is_some());
+    assert!(one.document.history.measured + one.document.history.added < 1_000);
+}

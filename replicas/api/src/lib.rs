@@ -2,5 +2,15 @@
 //! the bodies of the other routes, the client, and how a command line prints. Knows the model and no storage.
 
 pub mod bodies;
+pub mod cbor;
+pub mod cli;
+pub mod client;
+mod conditions;
 pub mod documents;
+pub mod extract;
+pub mod guard;
+pub mod limits;
 pub mod problem;
+mod respond;
+pub mod routes;
+mod wire;

@@ -1,0 +1,177 @@
+//! The document routes, the same on core and edge, over anything that implements [`Documents`].
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, body};
+use futures::stream::{self, StreamExt};
+use serde::Deserialize;
+use serde_json::Value;
+use skerry_model::engine::Write;
+use skerry_model::limits::KEY_BYTES_MAX;
+use skerry_model::{CollectionName, document};
+
+use crate::documents::{Consistency, Documents, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan, WriteRequest};
+use crate::extract::{AtDocument, Body, Format, InCollection, Parameters};
+use crate::limits::DOCUMENT_BODY_BYTES_MAX;
+use crate::problem::{Kind, Problem};
+use crate::wire::media;
+use crate::{conditions, respond};
+
+/// The document routes. Whoever merges them with others calls [`with_problem_fallbacks`] on the whole.
+pub fn documents<D: Documents>(documents: D) -> Router {
+    let document =
+        get(get_document::<D>).put(put_document::<D>).patch(patch_document::<D>).delete(delete_document::<D>);
+    Router::new()
+        .route("/v1/collections/{collection}/documents", get(scan::<D>))
+        .route("/v1/collections/{collection}/documents/{key}", document)
+        .route("/v1/collections/{collection}/documents/{key}/conflicts", get(conflicts::<D>))
+        .layer(DefaultBodyLimit::max(DOCUMENT_BODY_BYTES_MAX))
+        .with_state(documents)
+}
+
+/// The same routes, where an unknown route answers 404 and an unknown method 405, both as problem documents.
+pub fn with_problem_fallbacks(router: Router) -> Router {
+    router.fallback(respond::route_not_found).method_not_allowed_fallback(respond::method_not_allowed)
+}
+
+const DOCUMENT_FORMATS: &[Format] = &[Format::Json, Format::Cbor];
+const SCAN_FORMATS: &[Format] = &[Format::Json, Format::Cbor, Format::Lines];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadParameters {
+    #[serde(default)]
+    consistency: Consistency,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteParameters {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScanParameters {
+    #[serde(default)]
+    prefix: String,
+    limit: Option<u32>,
+    cursor: Option<String>,
+    #[serde(default)]
+    consistency: Consistency,
+}
+
+async fn get_document<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(parameters): Parameters<ReadParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let conditions = conditions::parse(&headers)?;
+    let read = documents.get(at, parameters.consistency).await?;
+    let if_match = crate::documents::Conditions { if_none_match: None, ..conditions.clone() };
+    if !if_match.hold(Some(&read.stamp.etag)) {
+        let detail = format!("the document is at version {}, which If-Match does not name", read.stamp.etag.0);
+        return Err(Problem::new(Kind::PreconditionFailed, detail));
+    }
+    if !conditions.hold(Some(&read.stamp.etag)) {
+        return respond::not_modified(&read.stamp);
+    }
+    respond::document(&read, Format::wanted(&headers, DOCUMENT_FORMATS))
+}
+
+async fn put_document<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let conditions = conditions::parse(&headers)?;
+    let write = Write::Put(document::check(body.value(&[media::JSON])?)?);
+    let written = documents.write(at, WriteRequest { write, conditions }).await?;
+    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
+}
+
+async fn patch_document<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let conditions = conditions::parse(&headers)?;
+    // A patch that is no object would replace the document by something that is no document.
+    let patch = document::check(body.value(&[media::MERGE_PATCH, media::JSON])?)?;
+    let write = Write::Patch(Value::Object(patch));
+    let written = documents.write(at, WriteRequest { write, conditions }).await?;
+    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
+}
+
+async fn delete_document<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let conditions = conditions::parse(&headers)?;
+    let written = documents.write(at, WriteRequest { write: Write::Delete, conditions }).await?;
+    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
+}
+
+async fn conflicts<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(parameters): Parameters<ReadParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let conflicts = documents.conflicts(at, parameters.consistency).await?;
+    respond::conflicts(&conflicts, Format::wanted(&headers, DOCUMENT_FORMATS))
+}
+
+async fn scan<D: Documents>(
+    State(documents): State<D>,
+    InCollection(collection): InCollection,
+    Parameters(parameters): Parameters<ScanParameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let format = Format::wanted(&headers, SCAN_FORMATS);
+    let ScanParameters { prefix, limit, cursor, consistency } = parameters;
+    if prefix.len() > KEY_BYTES_MAX {
+        let detail = format!("prefix is {} bytes long, the limit is {KEY_BYTES_MAX}", prefix.len());
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
+    let limit = match (limit, format) {
+        (None, Format::Lines) => SCAN_LIMIT_MAX,
+        (None, Format::Json | Format::Cbor) => SCAN_LIMIT_DEFAULT,
+        (Some(limit), _) => limit,
+    };
+    if limit == 0 || limit > SCAN_LIMIT_MAX {
+        let detail = format!("limit is {limit}, it must be 1 to {SCAN_LIMIT_MAX}");
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
+    let scan = Scan { prefix, limit, cursor, consistency };
+    let page = documents.scan(collection.clone(), scan.clone()).await?;
+    if format != Format::Lines {
+        return respond::page(&page, format);
+    }
+    let headers = [(CONTENT_TYPE, respond::content_type(format))];
+    Ok((headers, stream_lines(documents, collection, scan, page)).into_response())
+}
+
+/// Every document from this page on. Holds one page at a time, and asks for the next when the client has taken it. A
+/// problem on the way breaks the connection off, so that a client cannot take a part for the whole.
+fn stream_lines<D: Documents>(documents: D, collection: CollectionName, scan: Scan, first: Page) -> body::Body {
+    let next = first.cursor.clone();
+    let rest = stream::try_unfold(next, move |cursor| {
+        let (documents, collection, scan) = (documents.clone(), collection.clone(), scan.clone());
+        async move {
+            let Some(cursor) = cursor else { return Ok(None) };
+            let page = documents.scan(collection, Scan { cursor: Some(cursor), ..scan }).await;
+            let page = page.inspect_err(|problem| tracing::warn!(%problem, "a scan broke off"))?;
+            Ok::<_, Problem>(Some((respond::lines(&page.documents), page.cursor)))
+        }
+    });
+    body::Body::from_stream(stream::iter([Ok(respond::lines(&first.documents))]).chain(rest))
+}

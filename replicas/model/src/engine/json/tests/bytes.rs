@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_genesis_is_the_same_everywhere() {
     let genesis = templated().empty.settings.genesis.unwrap();
-    assert_eq!(genesis.to_string(), "GENESIS");
+    assert_eq!(genesis.to_string(), "7dceb2f888a0fc8c4e2c6eb78eb3cb3f7d55f2dba36f183bbf85a8de328c558d");
     assert_eq!(templated().empty.version(), templated().empty.version());
     assert!(engine(JsonSettings::default()).empty.settings.genesis.is_none());
 }

@@ -124,7 +124,7 @@ fn nothing_is_reported_inside_a_candidate() {
     assert_eq!((conflicts.len(), conflicts[0].path.as_str()), (1, "/m"));
     assert_eq!(
         conflicts[0].candidates.iter().map(|c| &c.value).collect::<Vec<_>>(),
-        [&json!({"x": 2}), &json!({"x": 3})]
+        [&json!({"x": 3}), &json!({"x": 2})]
     );
 }
 
@@ -171,7 +171,7 @@ fn a_resolver_chooses() {
     let lww = json!({"a": 7, "l": [1, 4], "n": 0});
     check_choices(
         wants(true, &[]),
-        vec![Candidate(0), Candidate(1)],
+        vec![Candidate(1), Candidate(0)],
         json!({"a": 8, "l": [1, 4], "n": 0, "why": "test"}),
         None,
     );
@@ -182,7 +182,7 @@ fn a_resolver_chooses() {
         None,
     );
     check_choices(wants(true, &[]), vec![Remove, Made(json!([]))], json!({"l": [1, []], "n": 0, "why": "test"}), None);
-    check_choices(wants(false, &["/l"]), vec![Candidate(0)], json!({"a": 7, "l": [1, 3], "n": 0, "why": "test"}), None);
+    check_choices(wants(false, &["/l"]), vec![Candidate(1)], json!({"a": 7, "l": [1, 3], "n": 0, "why": "test"}), None);
     check_choices(wants(true, &[]), vec![Remove], lww.clone(), Some("it made 1 choices for 2 conflicts"));
     check_choices(wants(true, &[]), vec![Remove, Candidate(2)], lww.clone(), Some("it chose candidate 2 of 2 at /l/1"));
     let integer = "the integer 9007199254740992 at /a is beyond 2^53 - 1 and would lose digits: send it as a string";

@@ -15,9 +15,18 @@ use crate::document::{self, View};
 use crate::engine::{Error, Write, WriteContext};
 use crate::limits::DOCUMENT_BYTES_MAX;
 
-/// Checks that a document could be this.
-pub(super) fn valid(fields: &Map<String, Value>) -> Result<View, Error> {
-    Ok(View::of(&document::check(Value::Object(fields.clone()))?)?)
+/// Checks that a document could be this. Answers with about how long it is as JSON, in bytes.
+pub(super) fn valid(fields: &Map<String, Value>) -> Result<usize, Error> {
+    // Of a number as short as 1e20, the canonical form has 21 digits.
+    const CANONICAL_GROWS_MAX: usize = 8;
+    for (name, field) in fields {
+        document::check_value(field, &mut vec![name.into()])?;
+    }
+    let length = serde_json::to_vec(fields).map_err(document::Error::Syntax)?.len();
+    if length > DOCUMENT_BYTES_MAX / CANONICAL_GROWS_MAX {
+        View::of(fields)?;
+    }
+    Ok(length)
 }
 
 /// What became of a transaction.
@@ -51,14 +60,15 @@ impl JsonDocument {
         let unwritten = self.is_unwritten(&base.heads);
         let seen = context.seen.filter(|_| !base.deleted && !unwritten);
         let patch = matches!(write, Write::Patch(_));
+        let length;
         let (kind, seen, wanted) = match seen {
             Some(seen) if patch => {
-                valid(&merged(seen, &wanted)?)?;
+                length = valid(&merged(seen, &wanted)?)?;
                 (Kind::Patch, Cow::Borrowed(seen), wanted)
             }
             seen => {
                 let wanted = if patch { Cow::Owned(merged(&Map::new(), &wanted)?) } else { wanted };
-                valid(&wanted)?;
+                length = valid(&wanted)?;
                 match seen {
                     Some(seen) => (Kind::Replace, Cow::Borrowed(seen), wanted),
                     None if unwritten => (Kind::Begin, Cow::Owned(self.present(heads)), wanted),
@@ -68,7 +78,7 @@ impl JsonDocument {
         };
         let settings = self.settings.clone();
         let task = Task { kind, seen: &seen, wanted: &wanted, text: &settings.text };
-        self.commit(&task, heads, context)
+        self.commit(&task, length, heads, context)
     }
 
     fn delete(&mut self) -> Option<Changes> {
@@ -94,13 +104,13 @@ impl JsonDocument {
     fn commit(
         &mut self,
         task: &Task<'_>,
+        length: usize,
         heads: Option<&[ChangeHash]>,
         context: &WriteContext<'_>,
     ) -> Result<Option<Changes>, Error> {
         let room = self.room();
-        let json_bytes = serde_json::to_vec(task.wanted).map_or(DOCUMENT_BYTES_MAX, |json| json.len());
         let fits = |operations: usize| {
-            operations * OPERATION_BYTES_MAX + 2 * json_bytes <= room.bytes && operations <= room.operations
+            operations * OPERATION_BYTES_MAX + 2 * length <= room.bytes && operations <= room.operations
         };
         let actor = self.actor(context, heads);
         match self.transact(task, heads, context, &actor, &fits)? {

@@ -2,9 +2,9 @@
 
 mod bytes;
 mod conflicts;
+mod costs;
 mod deletes;
 mod hostile;
-mod memory;
 mod merging;
 mod properties;
 mod writes;

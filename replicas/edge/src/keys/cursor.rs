@@ -1,0 +1,68 @@
+//! How far the feed of a shard has been taken; written together with what was taken.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skerry_channel::pull::Cursor;
+use skerry_model::ShardId;
+use skerry_store::KeyRange;
+
+use super::{Error, Kind, decode_value, encode_value};
+
+const ROW: &str = "cursor";
+
+/// Where this edge stands in the feed of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// The cursor.
+    pub(crate) cursor: Cursor,
+    /// Whether the copy in progress is not the first: what it does not mention has gone.
+    pub(crate) recopy: bool,
+}
+
+pub(crate) fn all() -> KeyRange {
+    Kind::Cursor.all()
+}
+
+pub(crate) fn key(shard: ShardId) -> Bytes {
+    Kind::Cursor.of_shard(shard)
+}
+
+pub(crate) fn decode_key(key: &[u8]) -> Result<ShardId, Error> {
+    Kind::Cursor.shard(ROW, key)
+}
+
+pub(crate) fn encode(standing: &Standing) -> Bytes {
+    encode_value(standing)
+}
+
+pub(crate) fn decode(value: &Bytes) -> Result<Standing, Error> {
+    decode_value(ROW, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_channel::pull::Position;
+    use skerry_channel::subscription::Subscription;
+    use skerry_model::{CollectionId, Ordinal, Scn, Timeline, VersionId};
+
+    use super::*;
+    use crate::keys::testing::check_golden;
+
+    #[test]
+    fn golden() {
+        let shard = ShardId::new(2);
+        let version = VersionId { scn: Scn::from_bits(77), ordinal: Ordinal { index: 3, position: 1 } };
+        let after = (CollectionId::new(7), "a".parse().unwrap());
+        let cursor = Cursor {
+            timeline: Timeline::from_bytes([2; 16]),
+            shard,
+            subscription: Subscription::All.digest(),
+            position: Position::Copy { feed_after: version, after },
+        };
+        let standing = Standing { cursor, recopy: true };
+        check_golden(&key(shard), "200002");
+        check_golden(&encode(&standing), "");
+        assert_eq!(decode_key(&key(shard)).unwrap(), shard);
+        assert_eq!(decode(&encode(&standing)).unwrap(), standing);
+    }
+}

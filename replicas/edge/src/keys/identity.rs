@@ -1,0 +1,65 @@
+//! Who this edge is, and the cluster it belongs to. One row.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skerry_model::{ClusterId, Incarnation, Origin, Timeline};
+
+use super::{Error, Kind, decode_value, encode_value};
+
+const ROW: &str = "identity";
+
+/// Who this edge is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// Its id.
+    pub(crate) replica: Origin,
+    /// What it writes under.
+    pub(crate) incarnation: Incarnation,
+    /// The cluster, from the first welcome on.
+    pub(crate) home: Option<Home>,
+    /// How far the core's clock is ahead of this edge's, in milliseconds.
+    pub(crate) clock_offset_ms: i64,
+}
+
+/// What an edge learns of its cluster at the first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Home {
+    /// The cluster.
+    pub(crate) cluster: ClusterId,
+    /// Its line of history.
+    pub(crate) timeline: Timeline,
+    /// How many shards it has.
+    pub(crate) shards: u16,
+}
+
+pub(crate) fn key() -> Bytes {
+    Kind::Identity.alone()
+}
+
+pub(crate) fn encode(identity: &Identity) -> Bytes {
+    encode_value(identity)
+}
+
+pub(crate) fn decode(value: &Bytes) -> Result<Identity, Error> {
+    decode_value(ROW, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::testing::{check_golden, incarnation};
+
+    #[test]
+    fn golden() {
+        let home = Home { cluster: ClusterId::from_bytes([1; 16]), timeline: Timeline::from_bytes([2; 16]), shards: 4 };
+        let identity = Identity {
+            replica: "shop".parse().unwrap(),
+            incarnation: incarnation(),
+            home: Some(home),
+            clock_offset_ms: -5,
+        };
+        check_golden(&key(), "01");
+        check_golden(&encode(&identity), "");
+        assert_eq!(decode(&encode(&identity)).unwrap(), identity);
+    }
+}

@@ -1,0 +1,45 @@
+//! Every bound of an edge, by name.
+
+use std::time::Duration;
+
+use skerry_channel::limits::{CHANGE_BYTES_MAX, PULL_WAIT_MS_MAX};
+
+/// Changes that wait in the outbox for the core, in bytes with their operations; past it writes get 429.
+pub const OUTBOX_BYTES_MAX: usize = 256 << 20;
+/// Commands that wait for the owner of the replica; past it writes get 429.
+pub const QUEUE_COMMANDS_MAX: usize = 1_024;
+/// Commands that share one commit.
+pub const GROUP_COMMANDS_MAX: usize = 256;
+/// Rows and values staged for one commit at which no further command joins it, in bytes.
+pub const GROUP_BYTES_TARGET: usize = 8 << 20;
+/// Merge documents kept in memory, in bytes.
+pub const LIVE_DOCUMENTS_BYTES_MAX: u64 = 64 << 20;
+/// About how many live documents that is; only sizes tables.
+pub const LIVE_DOCUMENTS_ESTIMATE: usize = 4_096;
+/// Rows of a table read at once where all of a range is wanted.
+pub const SCAN_STEP_ROWS: usize = 512;
+/// Contents of such a step, in bytes; the last row may pass it.
+pub const SCAN_STEP_BYTES: usize = 4 << 20;
+/// Views computed anew, and rows of a vanished collection removed, in one round of upkeep.
+pub const UPKEEP_STEPS_MAX: usize = 64;
+/// Bodies of requests to the HTTP API.
+pub const HTTP_BODY_BYTES_MAX: usize = 2 << 20;
+/// A plugin component as it is fetched from the core.
+pub const COMPONENT_BYTES_MAX: usize = skerry_model::limits::PLUGIN_BYTES_MAX;
+/// How long a pull asks the core to wait for news, in milliseconds.
+pub const PULL_WAIT_MS: u32 = 25_000;
+/// How long an exchange with the core may take beside the waiting it asks for.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long connecting to the core may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The first pause after the core could not be reached; each further one is twice as long, with jitter.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+/// The longest such pause.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// How long a sync that somebody asked for may take as a whole.
+pub const SYNC_NOW_TIMEOUT: Duration = Duration::from_secs(120);
+/// Base URLs of the core that an edge may be given.
+pub const CORE_URLS_MAX: usize = 16;
+
+const _: () = assert!(PULL_WAIT_MS <= PULL_WAIT_MS_MAX);
+const _: () = assert!(OUTBOX_BYTES_MAX > CHANGE_BYTES_MAX);

@@ -1,0 +1,271 @@
+//! Documents as the replica works on them: published state, pending changes on top, and the view of both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skerry_channel::message::{Catalog, Collection};
+use skerry_model::document::View;
+use skerry_model::engine::json::{JsonEngine, JsonSettings};
+use skerry_model::engine::{self, Engine, MergeDocument, Viewed};
+use skerry_model::policy::{Chooser, Policy};
+use skerry_model::{CollectionId, PluginDigest, VersionId};
+
+use super::shown::Shown;
+use super::{Error, Pending, Phase, Replica};
+use crate::keys::head::Head;
+use crate::keys::outbox::Entry;
+use crate::keys::provisional::Provisional;
+use crate::keys::{self, Place};
+
+/// A view, and how it came about.
+pub(super) struct Outcome {
+    pub(super) viewed: Viewed,
+    pub(super) plugin: Option<PluginDigest>,
+    /// Whether the plugin was missing or could not run.
+    pub(super) unsettled: bool,
+}
+
+/// The engines of every collection that merges. One whose settings this edge cannot read is left out, and its documents
+/// are read-only copies here.
+pub(super) fn engines(catalog: &Catalog) -> BTreeMap<CollectionId, Arc<dyn Engine>> {
+    let merging = catalog.collections.iter().filter(|collection| collection.policy.merges());
+    merging.filter_map(|collection| Some((collection.id, engine(collection)?))).collect()
+}
+
+impl Replica {
+    pub(super) fn head(&self, place: &Place) -> Result<Option<Head>, Error> {
+        Ok(self.table.get(&keys::head::key(place))?.map(|row| keys::head::decode(&row)).transpose()?)
+    }
+
+    pub(super) fn provisional(&self, place: &Place) -> Result<Option<Provisional>, Error> {
+        Ok(self.table.get(&keys::provisional::key(place))?.map(|row| keys::provisional::decode(&row)).transpose()?)
+    }
+
+    /// What a reader sees once the staged rows are committed.
+    pub(super) fn shown(&self, place: &Place) -> Result<Option<Shown>, Error> {
+        match self.provisional(place)? {
+            Some(provisional) => Ok(Some(provisional.into())),
+            None => Ok(Shown::of(None, self.head(place)?)),
+        }
+    }
+
+    /// What the core has published of a document.
+    pub(super) fn published(
+        &self,
+        place: &Place,
+        engine: &dyn Engine,
+    ) -> Result<(Option<Head>, Box<dyn MergeDocument>), Error> {
+        let Some(head) = self.head(place)? else { return Ok((None, engine.empty())) };
+        let row = self.table.get(&keys::history::key(place, head.epoch))?;
+        let document = match row {
+            Some(row) => engine.load(&keys::history::decode(&row)?).map_err(|source| Error::History {
+                collection: place.collection,
+                key: place.key.clone(),
+                source,
+            })?,
+            None => engine.empty(),
+        };
+        Ok((Some(head), document))
+    }
+
+    /// The document as shown, to try something on.
+    pub(super) fn scratch(&self, place: &Place, engine: &dyn Engine) -> Result<Box<dyn MergeDocument>, Error> {
+        if let Some(scratch) = self.live.scratch(place) {
+            return Ok(scratch);
+        }
+        let (_, mut document) = self.published(place, engine)?;
+        for pending in self.pending.get(place).into_iter().flatten() {
+            let entry = self.entry(*pending)?;
+            merge_pending(document.as_mut(), place, *pending, &entry)?;
+        }
+        Ok(document)
+    }
+
+    /// The row of a pending change.
+    pub(super) fn entry(&self, pending: Pending) -> Result<Entry, Error> {
+        let (key, decode): (_, fn(&bytes::Bytes) -> Result<Entry, keys::Error>) = match pending.phase {
+            Phase::Waiting => (keys::outbox::key(pending.slot), keys::outbox::decode),
+            Phase::Accepted => (keys::accepted::key(pending.slot), keys::accepted::decode),
+        };
+        let row = self.table.get(&key)?.expect("a pending change has its row: both are staged together");
+        Ok(decode(&row)?)
+    }
+
+    /// The view of a merged document under the collection's policy.
+    pub(super) fn outcome(
+        &self,
+        collection: &Collection,
+        document: &dyn MergeDocument,
+    ) -> Result<Outcome, engine::Error> {
+        let built_in =
+            |chooser| document.view(chooser).map(|viewed| Outcome { viewed, plugin: None, unsettled: false });
+        match (&collection.policy, collection.plugin) {
+            (Policy::Json, _) => built_in(Chooser::Json),
+            (Policy::Lww | Policy::Strict, _) => built_in(Chooser::Lww),
+            (Policy::Plugin { name, .. }, None) => self.fall_back(document, format!("plugin {name} is not active yet")),
+            (Policy::Plugin { name, .. }, Some(digest)) => {
+                let component = || self.stored_component(&digest).ok().flatten();
+                let resolver = match self.resolvers.resolver(digest, &component) {
+                    Ok(resolver) => resolver,
+                    Err(reason) => return self.fall_back(document, format!("plugin {name} {reason}")),
+                };
+                let viewed = document.view(Chooser::Resolver(&*resolver))?;
+                Ok(Outcome { viewed, plugin: Some(digest), unsettled: false })
+            }
+        }
+    }
+
+    /// The built-in order. The reason is only told where the plugin had something to decide.
+    fn fall_back(&self, document: &dyn MergeDocument, reason: String) -> Result<Outcome, engine::Error> {
+        let viewed = document.view(Chooser::Lww)?;
+        let open = viewed.conflicts > 0;
+        Ok(Outcome { viewed: Viewed { fallback: open.then_some(reason), ..viewed }, plugin: None, unsettled: open })
+    }
+
+    /// As [`Replica::outcome`], but always with a view: where there can be none, in the built-in order or as published.
+    fn outcome_or_fallback(
+        &self,
+        collection: &Collection,
+        document: &dyn MergeDocument,
+        head: Option<&Head>,
+    ) -> Outcome {
+        let refused = match self.outcome(collection, document) {
+            Ok(outcome) => return outcome,
+            Err(refused) => refused,
+        };
+        let unsettled = matches!(refused, engine::Error::Unavailable { .. });
+        let built_in = if unsettled { document.view(Chooser::Lww) } else { Err(refused) };
+        let viewed = built_in.unwrap_or_else(|error| Viewed {
+            view: head.and_then(|head| head.view.clone()),
+            conflicts: head.map_or(0, |head| head.conflicts),
+            fallback: Some(error.to_string()),
+        });
+        let reason = viewed.fallback.clone().or_else(|| unsettled.then(|| "the plugin cannot run here now".to_owned()));
+        Outcome { viewed: Viewed { fallback: reason, ..viewed }, plugin: None, unsettled }
+    }
+
+    /// Computes what is shown of a document from what is published and what is pending, and stages it. Pending changes
+    /// that the published state has are let go of, the accepted ones at once, the others with their verdict.
+    pub(super) fn show_again(
+        &mut self,
+        collection: &Collection,
+        place: &Place,
+        was_visible: bool,
+        head: Option<&Head>,
+        mut document: Box<dyn MergeDocument>,
+    ) -> Result<(), Error> {
+        let mut adds = false;
+        for pending in self.pending.get(place).cloned().unwrap_or_default() {
+            let entry = self.entry(pending)?;
+            match merge_pending(document.as_mut(), place, pending, &entry)? {
+                Merged::Added => adds = true,
+                Merged::Had => self.cover(place, pending, entry),
+                Merged::Refused => {}
+            }
+        }
+        self.stale.remove(place);
+        self.unsettled.remove(place);
+        if !adds {
+            self.table.delete(keys::provisional::key(place));
+            self.recount(was_visible, head.is_some_and(|head| head.view.is_some()));
+            self.live.refresh(place, document);
+            return Ok(());
+        }
+        let outcome = self.outcome_or_fallback(collection, document.as_ref(), head);
+        self.recount(was_visible, outcome.viewed.view.is_some());
+        self.put_provisional(place, head.map(|head| head.version), document.as_ref(), outcome);
+        self.live.refresh(place, document);
+        Ok(())
+    }
+
+    pub(super) fn put_provisional(
+        &mut self,
+        place: &Place,
+        base: Option<VersionId>,
+        document: &dyn MergeDocument,
+        outcome: Outcome,
+    ) -> Provisional {
+        let Outcome { viewed: Viewed { view, conflicts, fallback }, plugin, unsettled } = outcome;
+        let seen = document.version();
+        let provisional = Provisional { base, view, plugin, conflicts, fallback, seen, unsettled };
+        self.table.put(keys::provisional::key(place), keys::provisional::encode(&provisional));
+        if unsettled {
+            self.unsettled.insert(place.clone());
+        }
+        provisional
+    }
+
+    /// The published state has this change.
+    fn cover(&mut self, place: &Place, pending: Pending, entry: Entry) {
+        match pending.phase {
+            Phase::Accepted => {
+                self.table.delete(keys::accepted::key(pending.slot));
+                self.forget_pending(place, pending.slot);
+            }
+            Phase::Waiting if !entry.covered => {
+                let covered = Entry { covered: true, ..entry };
+                self.table.put(keys::outbox::key(pending.slot), keys::outbox::encode(&covered));
+            }
+            Phase::Waiting => {}
+        }
+    }
+
+    /// Shows a document again from its rows, after its pending changes or its policy changed.
+    pub(super) fn rebuild(&mut self, place: &Place) -> Result<(), Error> {
+        self.live.forget(place);
+        let known = self.known.clone();
+        let Some(collection) = known.by_id(place.collection) else { return Ok(()) };
+        let Some(engine) = self.engines.get(&place.collection).cloned() else { return Ok(()) };
+        let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
+        let (head, document) = self.published(place, engine.as_ref())?;
+        self.show_again(collection, place, was_visible, head.as_ref(), document)
+    }
+}
+
+/// What merging a pending change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Merged {
+    Added,
+    Had,
+    /// It cannot be merged here: it builds on a refused one, or another copy of this folder has used its number. The
+    /// core's verdict is on its way.
+    Refused,
+}
+
+fn merge_pending(
+    document: &mut dyn MergeDocument,
+    place: &Place,
+    pending: Pending,
+    entry: &Entry,
+) -> Result<Merged, Error> {
+    match document.merge(&entry.change()?.delta) {
+        Ok(true) => Ok(Merged::Added),
+        Ok(false) => Ok(Merged::Had),
+        Err(error) => {
+            tracing::warn!(
+                collection = place.collection.get(), key = %place.key, position = pending.slot.position, %error,
+                "a pending change does not apply and is not shown"
+            );
+            Ok(Merged::Refused)
+        }
+    }
+}
+
+/// The view as an object, where there is one.
+pub(super) fn object(
+    view: Option<&View>,
+) -> Result<Option<serde_json::Map<String, serde_json::Value>>, skerry_model::document::Error> {
+    view.map(View::object).transpose()
+}
+
+fn engine(collection: &Collection) -> Option<Arc<dyn Engine>> {
+    let template = collection.template.as_ref().map(View::object).transpose();
+    let engine = template.map_err(engine::Error::from).and_then(|template| {
+        let text = collection.text.clone();
+        JsonEngine::new(JsonSettings { template, text })
+    });
+    let log = |error: &engine::Error| {
+        tracing::error!(collection = %collection.name, %error, "the collection's settings cannot be read here");
+    };
+    engine.inspect_err(log).ok().map(|engine| Arc::new(engine) as Arc<dyn Engine>)
+}

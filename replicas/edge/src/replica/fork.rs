@@ -1,0 +1,140 @@
+//! A fork: another copy of this folder has written under this edge's incarnation. The edge takes the next one and makes
+//! what waits in the shard again, on what the core has published and accepted. Other shards have chains of their own:
+//! what waits there is sent first under the incarnation it was written under, and comes here if that one forked too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skerry_channel::message::Refusal;
+use skerry_model::document::View;
+use skerry_model::engine::{MergeDocument, Write, WriteContext};
+use skerry_model::{Incarnation, Nonce, ShardId};
+use skerry_store::Limit;
+
+use super::document::object;
+use super::outbox::Settled;
+use super::{Answer, Error, Replica};
+use crate::keys::outbox::{Entry, Operation};
+use crate::keys::{self, Place};
+
+/// What making an operation again came to.
+enum Again {
+    Made(Box<dyn MergeDocument>, Entry),
+    /// The document reads like that already.
+    Moot,
+    Stranded(Refusal),
+}
+
+impl Replica {
+    /// Makes what waits in a shard again. `known` is the incarnation that the core has seen of this replica.
+    pub(super) fn fork(&mut self, id: ShardId, known: Option<Incarnation>) -> Result<Settled, Error> {
+        self.take_incarnation(known);
+        let everything = Limit { rows: usize::MAX, bytes: usize::MAX };
+        let entries = self.entries(&keys::outbox::of_shard(id), everything)?;
+        let mut places = BTreeSet::new();
+        for (slot, entry, bytes) in &entries {
+            let place = place(entry)?;
+            self.take_waiting(*slot, *bytes);
+            self.forget_pending(&place, *slot);
+            self.live.forget(&place);
+            places.insert(place);
+        }
+        let (mut again, mut stranded) = (0, 0);
+        let mut documents: BTreeMap<Place, Box<dyn MergeDocument>> = BTreeMap::new();
+        for (slot, entry, _) in entries {
+            let place = place(&entry)?;
+            match self.make_again(id, &place, documents.get(&place).map(AsRef::as_ref), &entry)? {
+                Again::Made(document, made) => {
+                    again += 1;
+                    documents.insert(place.clone(), document);
+                    self.put_waiting(&place, slot, &made);
+                    if let Some(shard) = self.shards.get_mut(&id) {
+                        shard.next_sequence += 1;
+                    }
+                }
+                Again::Moot => {
+                    tracing::info!(shard = id.get(), key = %place.key, "an operation made again changes nothing");
+                }
+                Again::Stranded(refusal) => {
+                    stranded += 1;
+                    self.strand(slot, entry, refusal);
+                }
+            }
+        }
+        for place in places {
+            self.rebuild(&place)?;
+        }
+        Ok(Settled::Forked { again, stranded })
+    }
+
+    /// The incarnation after every one that this edge or the core has seen.
+    fn take_incarnation(&mut self, known: Option<Incarnation>) {
+        let own = self.identity.incarnation;
+        let last = known.map_or(own.number, |known| known.number.max(own.number));
+        self.identity.incarnation = Incarnation { number: last + 1, nonce: Nonce::from_bytes(self.random.id()) };
+        self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
+        self.shards.values_mut().for_each(|shard| shard.next_sequence = 1);
+        tracing::warn!(
+            replica = %self.identity.replica, from = own.number, to = last + 1,
+            "another copy of this edge's folder has written to the core: going on under a new incarnation"
+        );
+    }
+
+    /// Makes one operation again, on `document` where operations before it were made already.
+    fn make_again(
+        &self,
+        shard: ShardId,
+        place: &Place,
+        document: Option<&dyn MergeDocument>,
+        entry: &Entry,
+    ) -> Result<Again, Error> {
+        let known = self.known.clone();
+        let engine = self.engines.get(&place.collection);
+        let (Some(collection), Some(engine)) = (known.by_id(place.collection), engine) else {
+            let detail = "The collection is gone, or no longer takes writes of edges.".to_owned();
+            return Ok(Again::Stranded(Refusal { kind: "collection-gone".to_owned(), detail }));
+        };
+        let mut scratch = match document {
+            Some(document) => document.scratch(),
+            None => self.scratch(place, engine.as_ref())?,
+        };
+        let shown = self.outcome(collection, scratch.as_ref()).ok().and_then(|outcome| outcome.viewed.view);
+        let change = entry.change()?;
+        let epoch = self.head(place)?.map_or(change.epoch, |head| head.epoch);
+        let made = apply_again(self, scratch.as_mut(), &entry.operation, shown.as_ref(), change.time_ms);
+        let framed = made
+            .and_then(|delta| delta.map(|delta| self.frame(shard, place, epoch, change.time_ms, delta)).transpose());
+        Ok(match framed {
+            Ok(Some(change)) => {
+                let (incarnation, operation) = (self.identity.incarnation, entry.operation.clone());
+                Again::Made(scratch, Entry { incarnation, change, operation, covered: false })
+            }
+            Ok(None) => Again::Moot,
+            Err(problem) => Again::Stranded(Refusal { kind: problem.kind.name().to_owned(), detail: problem.detail }),
+        })
+    }
+}
+
+fn apply_again(
+    replica: &Replica,
+    document: &mut dyn MergeDocument,
+    operation: &Operation,
+    shown: Option<&View>,
+    time_ms: i64,
+) -> Answer<Option<skerry_model::engine::Delta>> {
+    let (write, seen) = match operation {
+        Operation::Put { document, seen } => (Write::Put(document.object()?), object(seen.as_ref())?),
+        Operation::Patch { patch } => {
+            let patch = serde_json::from_slice(patch).map_err(skerry_model::document::Error::Syntax)?;
+            (Write::Patch(patch), object(shown)?)
+        }
+        Operation::Delete => (Write::Delete, object(shown)?),
+    };
+    let author = replica.author();
+    let context = WriteContext { author: &author, time_ms, base: None, seen: seen.as_ref() };
+    Ok(document.apply(&write, &context)?)
+}
+
+fn place(entry: &Entry) -> Result<Place, Error> {
+    let change = entry.change()?;
+    Ok(Place { collection: change.collection, key: change.key })
+}

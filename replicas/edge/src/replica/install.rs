@@ -1,0 +1,341 @@
+//! Pull: what the core says of the cluster, its catalog, and batches of the feed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use skerry_channel::message::{Batch, Catalog, Collection, Document, MergeState, Pull, Welcome};
+use skerry_channel::pull::{self, Position, Step};
+use skerry_model::engine::{Engine, MergeDocument};
+use skerry_model::ids::shard_of;
+use skerry_model::{ClusterId, CollectionId, ShardId, Timeline};
+use skerry_store::KeyRange;
+
+use super::document;
+use super::{Error, Replica};
+use crate::keys::cursor::Standing;
+use crate::keys::head::Head;
+use crate::keys::identity::Home;
+use crate::keys::{self, Place};
+
+/// What a welcome led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Welcomed {
+    /// Push and pull may go on.
+    Home,
+    /// The core is of another cluster than this edge belongs to; nothing was taken.
+    OtherCluster {
+        /// The cluster that this edge belongs to.
+        own: ClusterId,
+        /// The cluster that answered.
+        found: ClusterId,
+    },
+    /// The core has been restored; nothing was taken.
+    OtherTimeline(Timeline),
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// It is staged with its cursor.
+    Taken {
+        /// Documents in it.
+        documents: usize,
+        /// Whether the core has more.
+        more: bool,
+    },
+    /// This edge no longer stands where it begins.
+    Ignored,
+    /// A document did not come out as the core has it: nothing of the batch was taken, and the shard is copied anew.
+    Diverged,
+}
+
+/// A document of a batch, evaluated and not staged.
+struct Evaluated {
+    place: Place,
+    collection: Arc<Collection>,
+    head: Head,
+    before: Option<Head>,
+    merged: Option<Box<dyn MergeDocument>>,
+}
+
+/// Why a batch is not taken.
+enum Refused {
+    Stop(Error),
+    Diverged,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Stop(error)
+    }
+}
+
+impl Replica {
+    /// Takes the core's welcome to a hello that was sent at `sent_ms` of this edge's own clock, in milliseconds since
+    /// 1970. The first one makes the edge part of the cluster.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn welcomed(&mut self, welcome: Welcome, sent_ms: u64) -> Result<Welcomed, Error> {
+        let found = Home { cluster: welcome.cluster, timeline: welcome.timeline, shards: welcome.shards };
+        match self.identity.home {
+            Some(own) if own.cluster != found.cluster => {
+                return Ok(Welcomed::OtherCluster { own: own.cluster, found: found.cluster });
+            }
+            Some(own) if own.timeline != found.timeline => return Ok(Welcomed::OtherTimeline(found.timeline)),
+            Some(_) => {}
+            None => {
+                self.identity.home = Some(found);
+                self.shards =
+                    (0..found.shards).map(ShardId::new).map(|id| (id, self.new_shard(id, found.timeline))).collect();
+                self.known = Arc::new((*self.known).clone().with_home(found));
+            }
+        }
+        // The answer was written about half way between sending and now.
+        let middle = sent_ms / 2 + self.clock.now_ms() / 2;
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        self.identity.clock_offset_ms = signed(welcome.now_ms).saturating_sub(signed(middle));
+        self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
+        self.take_catalog(welcome.catalog)?;
+        Ok(Welcomed::Home)
+    }
+
+    /// What to ask the core for news, once it has been reached.
+    #[must_use]
+    pub fn pull_request(&self, wait_ms: u32) -> Option<Pull> {
+        self.identity.home.map(|_| Pull {
+            replica: self.identity.replica.clone(),
+            subscription: self.known.subscription.clone(),
+            catalog: self.known.catalog,
+            cursors: self.shards.values().map(|shard| shard.standing.cursor.clone()).collect(),
+            wait_ms,
+        })
+    }
+
+    /// Takes what comes beside batches. `false` when the core is on another line of history: its batches are not for
+    /// this edge.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn pulled(&mut self, timeline: Timeline, catalog: Option<Catalog>) -> Result<bool, Error> {
+        if self.identity.home.is_none_or(|home| home.timeline != timeline) {
+            return Ok(false);
+        }
+        if let Some(catalog) = catalog {
+            self.take_catalog(catalog)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes a catalog if it is newer than the one here.
+    fn take_catalog(&mut self, catalog: Catalog) -> Result<(), Error> {
+        let first = self.table.get(&keys::catalog::key())?.is_none();
+        if catalog.version <= self.known.catalog && !first {
+            return Ok(());
+        }
+        let before = self.known.clone();
+        self.table.put(keys::catalog::key(), keys::catalog::encode(&catalog));
+        self.known = Arc::new((*before).clone().with_catalog(&catalog));
+        self.engines = document::engines(&catalog);
+        self.catalog_changed(&before)
+    }
+
+    /// Takes a batch of the feed: its documents and its cursor are staged together, or nothing is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn install(&mut self, batch: Batch) -> Result<Installed, Error> {
+        let id = batch.to.shard;
+        let Some(standing) = self.shards.get(&id).map(|shard| shard.standing.clone()) else {
+            return Ok(Installed::Ignored);
+        };
+        if pull::step(&standing.cursor, &batch) == Step::Ignore {
+            return Ok(Installed::Ignored);
+        }
+        let copying = !matches!(batch.from.position, Position::Feed { .. });
+        let evaluated = match self.evaluate_batch(&batch.documents, copying) {
+            Ok(evaluated) => evaluated,
+            Err(Refused::Stop(error)) => return Err(error),
+            Err(Refused::Diverged) => {
+                let mut cursor = standing.cursor;
+                cursor.position = Position::Start;
+                self.stand(id, Standing { cursor, recopy: true });
+                return Ok(Installed::Diverged);
+            }
+        };
+        let documents = evaluated.len();
+        if standing.recopy && copying {
+            let kept = evaluated.iter().map(|evaluated| evaluated.place.clone()).collect();
+            self.drop_unmentioned(id, &batch, &kept)?;
+        }
+        for document in evaluated {
+            self.take_document(document)?;
+        }
+        let copied = matches!(batch.to.position, Position::Feed { .. });
+        self.stand(id, Standing { recopy: standing.recopy && !copied, cursor: batch.to });
+        Ok(Installed::Taken { documents, more: batch.more })
+    }
+
+    fn stand(&mut self, id: ShardId, standing: Standing) {
+        self.table.put(keys::cursor::key(id), keys::cursor::encode(&standing));
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.standing = standing;
+        }
+    }
+
+    fn evaluate_batch(&self, documents: &[Document], copying: bool) -> Result<Vec<Evaluated>, Refused> {
+        let mut evaluated = Vec::with_capacity(documents.len());
+        for document in documents {
+            // The catalog is never older than the batch: what it does not name has been deleted since.
+            let Some(collection) = self.known.by_id(document.collection).cloned() else { continue };
+            let place = Place { collection: document.collection, key: document.key.clone() };
+            let before = self.head(&place)?;
+            // The feed may repeat what the copy, which is younger, has brought already.
+            if !copying && before.as_ref().is_some_and(|before| before.version >= document.version) {
+                continue;
+            }
+            let merged = match (&document.merge, self.engines.get(&document.collection)) {
+                (Some(state), Some(engine)) => {
+                    let base = self.base(&place, document, engine.as_ref(), copying)?;
+                    Some(merge(base, &place, state)?)
+                }
+                (None, _) | (_, None) => None,
+            };
+            let head = Head {
+                epoch: document.epoch,
+                version: document.version,
+                view: document.view.clone(),
+                plugin: document.plugin,
+                conflicts: document.conflicts,
+                fallback: document.fallback.clone(),
+                seen: document.merge.as_ref().map(|state| state.seen.clone()),
+            };
+            evaluated.push(Evaluated { place, collection, head, before, merged });
+        }
+        Ok(evaluated)
+    }
+
+    /// What a batch's deltas come on top of. A copy brings everything, so it starts from nothing and heals what was
+    /// damaged here.
+    fn base(
+        &self,
+        place: &Place,
+        document: &Document,
+        engine: &dyn Engine,
+        copying: bool,
+    ) -> Result<Box<dyn MergeDocument>, Error> {
+        if copying {
+            return Ok(engine.empty());
+        }
+        match self.published(place, engine)? {
+            (Some(head), published) if head.epoch == document.epoch => Ok(published),
+            _ => Ok(engine.empty()),
+        }
+    }
+
+    fn take_document(&mut self, evaluated: Evaluated) -> Result<(), Error> {
+        let Evaluated { place, collection, head, before, merged } = evaluated;
+        let was_visible = self.shown(&place)?.is_some_and(|shown| shown.view.is_some());
+        if let Some(before) = before.filter(|before| before.epoch != head.epoch || merged.is_none()) {
+            self.table.delete(keys::history::key(&place, before.epoch));
+        }
+        self.table.put(keys::head::key(&place), keys::head::encode(&head));
+        match merged {
+            Some(document) => {
+                let saved = keys::history::encode(&document.save());
+                self.table.put(keys::history::key(&place, head.epoch), saved);
+                self.show_again(&collection, &place, was_visible, Some(&head), document)
+            }
+            None => {
+                self.table.delete(keys::provisional::key(&place));
+                self.recount(was_visible, head.view.is_some());
+                Ok(())
+            }
+        }
+    }
+
+    /// A copy that is not the first leaves out what was deleted since the one before, and what the subscription no
+    /// longer covers: between its two places, whatever it does not mention goes.
+    fn drop_unmentioned(&mut self, id: ShardId, batch: &Batch, kept: &BTreeSet<Place>) -> Result<(), Error> {
+        let Some(home) = self.identity.home else { return Ok(()) };
+        let place = |(collection, key): &(CollectionId, skerry_model::DocumentKey)| Place {
+            collection: *collection,
+            key: key.clone(),
+        };
+        let after = match &batch.from.position {
+            Position::Copy { after, .. } => Some(place(after)),
+            Position::Start | Position::Feed { .. } => None,
+        };
+        let up_to = match &batch.to.position {
+            Position::Copy { after, .. } => Some(place(after)),
+            Position::Start | Position::Feed { .. } => None,
+        };
+        let mut gone = Vec::new();
+        let known = self.known.clone();
+        self.table.for_each(between(after.as_ref(), up_to.as_ref()), |key, _| {
+            let place = keys::head::decode_key(&key)?;
+            let collection = known.by_id(place.collection);
+            let here = collection.is_some_and(|collection| shard_of(&collection.name, &place.key, home.shards) == id);
+            if here && !kept.contains(&place) {
+                gone.push(place);
+            }
+            Ok::<_, Error>(())
+        })?;
+        gone.iter().try_for_each(|place| self.drop_published(place))
+    }
+
+    /// Lets go of a document that the core no longer has. What this edge has changed in it stays pending on an empty
+    /// document until the core judges it.
+    fn drop_published(&mut self, place: &Place) -> Result<(), Error> {
+        let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
+        if let Some(head) = self.head(place)? {
+            self.table.delete(keys::history::key(place, head.epoch));
+            self.table.delete(keys::head::key(place));
+        }
+        self.live.forget(place);
+        let known = self.known.clone();
+        match (known.by_id(place.collection), self.engines.get(&place.collection).cloned()) {
+            (Some(collection), Some(engine)) => self.show_again(collection, place, was_visible, None, engine.empty()),
+            _ => {
+                self.recount(was_visible, false);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Heads after one place up to and with another.
+fn between(after: Option<&Place>, up_to: Option<&Place>) -> KeyRange {
+    use std::ops::Bound;
+    let all = keys::head::all();
+    let (first, last) = all.bounds();
+    let owned = |bound: Bound<&[u8]>| bound.map(bytes::Bytes::copy_from_slice);
+    let start = after.map_or_else(|| owned(first), |place| Bound::Excluded(keys::head::key(place)));
+    let end = up_to.map_or_else(|| owned(last), |place| Bound::Included(keys::head::key(place)));
+    KeyRange::new((start, end))
+}
+
+/// Merges what a batch brings, and checks that the outcome is what the core has.
+fn merge(
+    mut base: Box<dyn MergeDocument>,
+    place: &Place,
+    state: &MergeState,
+) -> Result<Box<dyn MergeDocument>, Refused> {
+    let diverged = |reason: String| {
+        tracing::error!(
+            collection = place.collection.get(), key = %place.key, reason,
+            "a document did not come out as the core has it: copying its shard anew"
+        );
+        Refused::Diverged
+    };
+    for delta in &state.deltas {
+        base.merge(delta).map_err(|error| diverged(error.to_string()))?;
+    }
+    let found = base.version();
+    if found == state.seen {
+        Ok(base)
+    } else {
+        let (found, expected) = (hex::encode(&found.0), hex::encode(&state.seen.0));
+        Err(diverged(format!("it has seen {found}, the core says {expected}")))
+    }
+}

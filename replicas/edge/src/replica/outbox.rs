@@ -1,0 +1,193 @@
+//! Push: what waits is sent shard by shard, and verdicts take it out.
+
+use std::collections::BTreeSet;
+
+use skerry_channel::limits as channel_limits;
+use skerry_channel::message::{Hello, PROTOCOL, Push, Pushed, Verdict};
+use skerry_channel::push::sender::{Confirmed, Effect, Message, Sender, Waiting};
+use skerry_model::{Incarnation, ShardId, Timeline};
+use skerry_store::{KeyRange, Limit};
+
+use super::{Error, Pending, Phase, Replica};
+use crate::keys::outbox::Entry;
+use crate::keys::{self, Place, Slot};
+
+/// What an answer to a push led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing: the answer was to a batch that this edge had given up.
+    Nothing,
+    /// Verdicts were taken.
+    Judged {
+        /// Accepted, now or before.
+        accepted: usize,
+        /// Refused, and stranded.
+        refused: usize,
+    },
+    /// Another copy of this folder has written: a new incarnation, and what waited was made again.
+    Forked {
+        /// Changes made again.
+        again: usize,
+        /// Operations that did not apply, and are stranded.
+        stranded: usize,
+    },
+    /// The core is on another line of history; nothing was taken out.
+    OtherTimeline(Timeline),
+}
+
+impl Replica {
+    /// What this edge says first.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        let (replica, incarnation) = (self.identity.replica.clone(), self.identity.incarnation);
+        Hello { protocol: PROTOCOL, replica, incarnation }
+    }
+
+    /// Shards with changes that wait and no batch on its way.
+    #[must_use]
+    pub fn ready_shards(&self) -> Vec<ShardId> {
+        let ready = self.shards.iter().filter(|(_, shard)| shard.waiting > 0 && !shard.sender.is_waiting());
+        ready.map(|(id, _)| *id).collect()
+    }
+
+    /// The next batch of a shard, to be sent once [`Replica::commit`] has returned; `None` when nothing waits or a batch
+    /// is on its way.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn next_push(&mut self, id: ShardId) -> Result<Option<Push>, Error> {
+        let Some(home) = self.identity.home else { return Ok(None) };
+        let limit = Limit {
+            rows: channel_limits::PUSH_CHANGES_MAX,
+            bytes: channel_limits::PUSH_BYTES_TARGET + channel_limits::CHANGE_BYTES_MAX,
+        };
+        let outbox = self.waiting(id, limit)?;
+        let effect = self.step(id, Message::Ready { outbox: &outbox, timeline: home.timeline });
+        match effect {
+            Some(Effect::Send(push)) => Ok(Some(push)),
+            Some(Effect::Settle { .. } | Effect::Fork | Effect::OtherTimeline(_)) | None => Ok(None),
+        }
+    }
+
+    /// Takes the core's answer to the batch of a shard.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn pushed(&mut self, id: ShardId, answer: Pushed) -> Result<Settled, Error> {
+        let known = known_incarnation(&answer);
+        // Only a comparison of chains looks at the outbox, and then at all of it.
+        let outbox = match answer {
+            Pushed::Elsewhere { .. } => self.waiting(id, Limit { rows: usize::MAX, bytes: usize::MAX })?,
+            Pushed::Judged { .. } | Pushed::Fork { .. } | Pushed::OtherTimeline { .. } => Vec::new(),
+        };
+        match self.step(id, Message::Answered { answer, outbox: &outbox }) {
+            Some(Effect::Settle { verdicts, confirmed }) => self.settle(id, verdicts, confirmed),
+            Some(Effect::Fork) => self.fork(id, known),
+            Some(Effect::OtherTimeline(timeline)) => Ok(Settled::OtherTimeline(timeline)),
+            Some(Effect::Send(_)) | None => Ok(Settled::Nothing),
+        }
+    }
+
+    /// No answer came to the batch of a shard.
+    pub fn push_lost(&mut self, id: ShardId) {
+        let effect = self.step(id, Message::Lost);
+        debug_assert!(effect.is_none(), "a lost batch asks for nothing");
+    }
+
+    /// The connection to the core is gone, and with it every answer that was still to come.
+    pub fn connection_lost(&mut self) {
+        let ids: Vec<_> = self.shards.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.push_lost(id));
+    }
+
+    fn step(&mut self, id: ShardId, message: Message<'_>) -> Option<Effect> {
+        let replica = self.identity.replica.clone();
+        let shard = self.shards.get_mut(&id)?;
+        let sender = std::mem::replace(&mut shard.sender, Sender::new(replica, id, None));
+        let (sender, effect) = sender.step(message);
+        shard.sender = sender;
+        effect
+    }
+
+    /// The first changes of a shard's outbox.
+    fn waiting(&self, id: ShardId, limit: Limit) -> Result<Vec<Waiting>, Error> {
+        let entries = self.entries(&keys::outbox::of_shard(id), limit)?;
+        let waiting = entries.into_iter().map(|(_, entry, _)| {
+            let sequence = entry.change()?.sequence;
+            Ok(Waiting { incarnation: entry.incarnation, sequence, change: entry.change })
+        });
+        waiting.collect()
+    }
+
+    /// Rows of an outbox, with the size of their values.
+    pub(super) fn entries(&self, range: &KeyRange, limit: Limit) -> Result<Vec<(Slot, Entry, usize)>, Error> {
+        let rows = self.table.scan(range, limit)?;
+        let decoded = rows
+            .into_iter()
+            .map(|(key, value)| Ok((keys::outbox::decode_key(&key)?, keys::outbox::decode(&value)?, value.len())));
+        decoded.collect()
+    }
+
+    /// Verdicts on the first changes of a shard's outbox, and what the core has confirmed with them.
+    fn settle(&mut self, id: ShardId, verdicts: Vec<Verdict>, confirmed: Confirmed) -> Result<Settled, Error> {
+        let entries = self.entries(&keys::outbox::of_shard(id), Limit::rows(verdicts.len()))?;
+        let (mut accepted, mut refused) = (0, 0);
+        let mut to_rebuild = BTreeSet::new();
+        for ((slot, entry, bytes), verdict) in entries.into_iter().zip(verdicts) {
+            let change = entry.change()?;
+            let place = Place { collection: change.collection, key: change.key };
+            self.take_waiting(slot, bytes);
+            match verdict {
+                Verdict::Accepted | Verdict::Repeated => {
+                    accepted += 1;
+                    self.keep_until_published(&place, slot, &entry);
+                }
+                Verdict::Refused(refusal) => {
+                    refused += 1;
+                    self.forget_pending(&place, slot);
+                    self.strand(slot, entry, refusal);
+                    to_rebuild.insert(place);
+                }
+            }
+        }
+        self.confirm(id, confirmed);
+        for place in to_rebuild {
+            self.rebuild(&place)?;
+        }
+        Ok(Settled::Judged { accepted, refused })
+    }
+
+    /// An accepted change stays pending until the feed has brought it, so that a reader here does not see it vanish and
+    /// come back.
+    fn keep_until_published(&mut self, place: &Place, slot: Slot, entry: &Entry) {
+        if entry.covered || self.known.by_id(place.collection).is_none() {
+            return self.forget_pending(place, slot);
+        }
+        self.table.put(keys::accepted::key(slot), keys::accepted::encode(entry));
+        let accepted = Pending { slot, phase: Phase::Accepted };
+        let pending = self.pending.get_mut(place).and_then(|list| list.iter_mut().find(|pending| pending.slot == slot));
+        if let Some(pending) = pending {
+            *pending = accepted;
+        }
+    }
+
+    fn confirm(&mut self, id: ShardId, confirmed: Confirmed) {
+        self.table.put(keys::confirmed::key(id), keys::confirmed::encode(&confirmed));
+        let incarnation = self.identity.incarnation;
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.confirmed = Some(confirmed);
+            if confirmed.incarnation == incarnation {
+                shard.next_sequence = shard.next_sequence.max(confirmed.mark.sequence + 1);
+            }
+        }
+    }
+}
+
+/// The incarnation that the core has seen of this replica, from an answer that may be a fork.
+fn known_incarnation(answer: &Pushed) -> Option<Incarnation> {
+    match answer {
+        Pushed::Fork { incarnation } => Some(*incarnation),
+        Pushed::Elsewhere { incarnation, .. } => *incarnation,
+        Pushed::Judged { .. } | Pushed::OtherTimeline { .. } => None,
+    }
+}

@@ -1,0 +1,214 @@
+//! Local writes: evaluated on a scratch copy, stored with their operation, answered after the commit.
+
+use std::sync::Arc;
+
+use skerry_api::documents::{Address, Change as What, Conflicts, OpenConflict, WriteRequest, Written};
+use skerry_api::problem::{Kind, Outcome, Problem};
+use skerry_channel::change::{self, Change};
+use skerry_channel::message::Collection;
+use skerry_model::document::View;
+use skerry_model::engine::{Delta, Engine, MergeDocument, Write, WriteContext};
+use skerry_model::ids::shard_of;
+use skerry_model::{Epoch, ShardId};
+
+use super::document::object;
+use super::known::policy_text;
+use super::read::document_not_found;
+use super::shown::Shown;
+use super::{Answer, Error, Replica};
+use crate::keys::outbox::{Entry, Operation};
+use crate::keys::{Place, Slot};
+use crate::limits;
+
+/// Where a write goes.
+struct Target {
+    collection: Arc<Collection>,
+    engine: Arc<dyn Engine>,
+    place: Place,
+    shard: ShardId,
+}
+
+/// A write that has been evaluated.
+struct Evaluated {
+    document: Box<dyn MergeDocument>,
+    /// `None` when it changes nothing.
+    delta: Option<Delta>,
+    operation: Operation,
+    time_ms: i64,
+}
+
+impl Replica {
+    /// Writes a document. The answer may be given once [`Replica::commit`] has returned; the write is then stored here
+    /// for good, also through a crash, until the core has judged it.
+    ///
+    /// # Errors
+    /// [`Error`] when the database fails; a [`Problem`] changed nothing.
+    pub fn write(&mut self, at: &Address, request: &WriteRequest) -> Result<Answer<Written>, Error> {
+        let target = match self.target(at) {
+            Ok(target) => target,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let shown = self.shown(&target.place)?;
+        let etag = shown.as_ref().and_then(|shown| shown.etag(&self.known));
+        if !request.conditions.hold(etag.as_ref()) {
+            let found = etag.map_or_else(|| "not there".to_owned(), |etag| format!("at version {}", etag.0));
+            let detail = format!("the document is {found}, and the request's conditions do not allow that");
+            return Ok(Err(Problem::new(Kind::PreconditionFailed, detail)));
+        }
+        if request.write == Write::Delete && etag.is_none() {
+            return Ok(Err(document_not_found(at)));
+        }
+        let scratch = self.scratch(&target.place, target.engine.as_ref())?;
+        let seen = shown.as_ref().and_then(|shown| shown.view.as_ref());
+        match self.evaluate(scratch, &request.write, seen) {
+            Ok(evaluated) => self.take(&target, shown.as_ref(), evaluated),
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
+    fn target(&self, at: &Address) -> Answer<Target> {
+        let collection = self.known.collection(&at.collection)?.clone();
+        let home = self.known.home()?;
+        let not_here = |detail| Problem::new(Kind::NotWritableHere, detail);
+        let engine = self.engines.get(&collection.id).cloned().ok_or_else(|| {
+            not_here(format!(
+                "{} is {}: edges hold read-only copies, write it at {}",
+                collection.name, collection.policy, self.known.core
+            ))
+        })?;
+        if !self.known.subscription.covers(&at.collection, &at.key) {
+            return Err(not_here(format!(
+                "{} in {} is not in what this edge subscribes to, write it at {}",
+                at.key, at.collection, self.known.core
+            )));
+        }
+        let (found, max) = (self.unsent_bytes(), limits::OUTBOX_BYTES_MAX);
+        if found >= max {
+            let detail = format!("the outbox holds {found} bytes that the core has not taken yet, the limit is {max}");
+            return Err(Problem::new(Kind::Overloaded, detail));
+        }
+        let place = Place { collection: collection.id, key: at.key.clone() };
+        Ok(Target { collection, engine, place, shard: shard_of(&at.collection, &at.key, home.shards) })
+    }
+
+    fn evaluate(&self, mut document: Box<dyn MergeDocument>, write: &Write, seen: Option<&View>) -> Answer<Evaluated> {
+        let operation = operation(write, seen)?;
+        let seen = object(seen)?;
+        let (author, time_ms) = (self.author(), self.now_ms());
+        let context = WriteContext { author: &author, time_ms, base: None, seen: seen.as_ref() };
+        let delta = document.apply(write, &context)?;
+        Ok(Evaluated { document, delta, operation, time_ms })
+    }
+
+    /// Stages a write.
+    fn take(&mut self, target: &Target, shown: Option<&Shown>, evaluated: Evaluated) -> Result<Answer<Written>, Error> {
+        let was_visible = shown.is_some_and(|shown| shown.view.is_some());
+        let Evaluated { document, delta, operation, time_ms } = evaluated;
+        let Some(delta) = delta else {
+            let stamp = shown.and_then(|shown| shown.stamp(&self.known, &target.collection));
+            return Ok(Ok(Written { change: What::Unchanged, stamp }));
+        };
+        let head = self.head(&target.place)?;
+        let epoch = head.as_ref().map_or(Epoch::default(), |head| head.epoch);
+        let staged = self
+            .frame(target.shard, &target.place, epoch, time_ms, delta)
+            .and_then(|change| Ok((change, self.outcome(&target.collection, document.as_ref())?)));
+        let (change, outcome) = match staged {
+            Ok(staged) => staged,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let entry = Entry { incarnation: self.identity.incarnation, change, operation, covered: false };
+        self.enqueue(target.shard, &target.place, &entry);
+        let base = head.map(|head| head.version);
+        let provisional = self.put_provisional(&target.place, base, document.as_ref(), outcome);
+        self.recount(was_visible, provisional.view.is_some());
+        self.live.keep(target.place.clone(), document);
+        let change = match (was_visible, provisional.view.is_some()) {
+            (false, true) => What::Created,
+            (true, false) => What::Deleted,
+            (true, true) | (false, false) => What::Updated,
+        };
+        Ok(Ok(Written { change, stamp: Shown::from(provisional).stamp(&self.known, &target.collection) }))
+    }
+
+    /// The change frame with the next sequence number of the shard.
+    pub(super) fn frame(
+        &self,
+        shard: ShardId,
+        place: &Place,
+        epoch: Epoch,
+        time_ms: i64,
+        delta: Delta,
+    ) -> Answer<bytes::Bytes> {
+        let sequence = self.shards.get(&shard).map_or(1, |shard| shard.next_sequence);
+        let Place { collection, key } = place.clone();
+        let change = Change { sequence, collection, key, epoch, time_ms, delta };
+        change.encode().map_err(|error| match error {
+            change::Error::TooLarge { .. } => Problem::new(Kind::TooLarge, error.to_string()),
+            change::Error::Decode(_) => Problem::new(Kind::Internal, error.to_string()),
+        })
+    }
+
+    /// Puts a framed change at the end of the outbox.
+    fn enqueue(&mut self, shard: ShardId, place: &Place, entry: &Entry) {
+        let slot = Slot { shard, position: self.next_position };
+        self.next_position += 1;
+        if let Some(shard) = self.shards.get_mut(&shard) {
+            shard.next_sequence += 1;
+        }
+        self.put_waiting(place, slot, entry);
+    }
+
+    /// The open conflicts of a document as shown here, with what the view shows at each.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub fn conflicts(&self, at: &Address) -> Result<Answer<Conflicts>, Error> {
+        let collection = match self.known.collection(&at.collection) {
+            Ok(collection) => collection,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let place = Place { collection: collection.id, key: at.key.clone() };
+        let found = self.shown(&place)?;
+        let Some(shown) = found.filter(|shown| shown.view.is_some()) else { return Ok(Err(document_not_found(at))) };
+        let document = match self.engines.get(&collection.id) {
+            Some(engine) => Some(self.scratch(&place, engine.as_ref())?),
+            None => None,
+        };
+        Ok(self.describe(collection, &shown, document.as_deref()))
+    }
+
+    fn describe(
+        &self,
+        collection: &Collection,
+        shown: &Shown,
+        document: Option<&dyn MergeDocument>,
+    ) -> Answer<Conflicts> {
+        let view = shown.view.as_ref().map(View::object).transpose()?.map(serde_json::Value::Object);
+        let set = document.map(|document| document.conflicts()).transpose()?.unwrap_or_default();
+        let open = |conflict: skerry_model::policy::Conflict| OpenConflict {
+            shown: view.as_ref().and_then(|view| view.pointer(&conflict.path)).cloned(),
+            conflict,
+        };
+        let etag = shown.etag(&self.known).ok_or_else(|| {
+            Problem::unavailable(Outcome::NotProposed, "the document was deleted while its conflicts were read")
+        })?;
+        Ok(Conflicts {
+            policy: policy_text(&collection.policy, shown.plugin),
+            fallback: shown.fallback.clone(),
+            etag,
+            conflicts: set.conflicts.into_iter().map(open).collect(),
+        })
+    }
+}
+
+/// What a write wanted, for storage.
+fn operation(write: &Write, seen: Option<&View>) -> Answer<Operation> {
+    Ok(match write {
+        Write::Put(document) => Operation::Put { document: View::of(document)?, seen: seen.cloned() },
+        Write::Patch(patch) => {
+            Operation::Patch { patch: serde_json::to_vec(patch).expect("JSON values serialize").into() }
+        }
+        Write::Delete => Operation::Delete,
+    })
+}

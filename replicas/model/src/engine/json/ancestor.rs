@@ -4,35 +4,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use automerge::{ChangeHash, Cursor, ObjId, Prop, ReadDoc};
+use automerge::{ChangeHash, ObjId, Prop};
 use serde_json::Value;
 
 use super::walk::{Order, Place, Reader};
 
-/// Finds ancestors; conflicts between the same changes share the search.
+/// Finds ancestors; conflicts between the same changes, or in the same list, share what they need.
 pub(super) struct Ancestors<'a> {
     reader: Reader<'a>,
     common: BTreeMap<BTreeSet<ChangeHash>, Vec<ChangeHash>>,
+    items: Option<(ObjId, Vec<String>)>,
 }
 
 impl<'a> Ancestors<'a> {
     pub(super) fn new(reader: Reader<'a>) -> Self {
-        Self { reader, common: BTreeMap::new() }
+        Self { reader, common: BTreeMap::new(), items: None }
     }
 
     /// The value that all candidates started from; `None` when there was none, or a conflict already.
     pub(super) fn of(&mut self, place: &Place) -> Option<Value> {
-        let document = self.reader.document;
+        let Reader { document, corrections, .. } = self.reader;
         let written: BTreeSet<_> = place.changes.iter().copied().collect();
-        let heads = &*self.common.entry(written).or_insert_with_key(|written| common_heads(self.reader, written));
-        let before = Reader { document, heads: Some(heads), corrections: self.reader.corrections };
-        let property = match &place.property {
+        let heads = self.common.entry(written).or_insert_with_key(|written| common_heads(self.reader, written)).clone();
+        let before = Reader { document, heads: Some(&heads), corrections };
+        let property = match place.property {
             Prop::Map(_) => place.property.clone(),
-            Prop::Seq(index) => Prop::Seq(earlier_index(self.reader, before, &place.container, *index)?),
+            // Lists shift: the same item is looked for by its id.
+            Prop::Seq(index) => {
+                let item = self.item(&place.container, index)?;
+                Prop::Seq(before.item_ids(&place.container).position(|id| id == item)?)
+            }
         };
         let found = before.all(&place.container, &property);
         let [(value, id)] = &*found else { return None };
         before.value(value, id, Order::Lww).ok()
+    }
+
+    /// The id of an item as it stands now.
+    fn item(&mut self, list: &ObjId, index: usize) -> Option<String> {
+        let reader = self.reader;
+        let known = self.items.take().filter(|(known, _)| known == list);
+        let (_, items) = self.items.insert(known.unwrap_or_else(|| (list.clone(), reader.item_ids(list).collect())));
+        items.get(index).cloned()
     }
 }
 
@@ -46,25 +59,4 @@ fn common_heads(reader: Reader<'_>, written: &BTreeSet<ChangeHash>) -> Vec<Chang
     }
     let dependencies: BTreeSet<_> = unseen.values().flatten().copied().collect();
     dependencies.into_iter().filter(|hash| !unseen.contains_key(hash)).collect()
-}
-
-/// Where an item stood at earlier heads. Items keep their order, so the last one that now stands at or before the index
-/// is it, if it stands there: one that is gone by now counts as standing where the next one does.
-fn earlier_index(now: Reader<'_>, before: Reader<'_>, list: &ObjId, index: usize) -> Option<usize> {
-    let heads = before.heads?;
-    let stands_at = |earlier: usize| {
-        let cursor: Cursor = before.document.get_cursor(list, earlier, Some(heads)).ok()?;
-        before.document.get_cursor_position(list, &cursor, now.heads).ok()
-    };
-    let (mut low, mut high) = (0, before.document.length_at(list, heads));
-    while low < high {
-        let middle = low.midpoint(high);
-        if stands_at(middle)? <= index {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    let earlier = low.checked_sub(1)?;
-    (stands_at(earlier)? == index).then_some(earlier)
 }

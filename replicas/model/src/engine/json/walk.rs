@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use automerge::iter::Keys;
 use automerge::{Automerge, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, Value as Found};
 use serde_json::{Map, Value};
 
@@ -145,6 +146,14 @@ impl<'a> Reader<'a> {
             Some(heads) => self.document.get_all_at(container, property, heads),
         };
         found.unwrap_or_default()
+    }
+
+    /// The ids of a list's items, in order. An item keeps its id when it is changed or moved along.
+    pub(super) fn item_ids(self, list: &ObjId) -> Keys<'a> {
+        match self.heads {
+            None => self.document.keys(list),
+            Some(heads) => self.document.keys_at(list, heads),
+        }
     }
 
     fn text(self, id: &ObjId) -> String {

@@ -77,6 +77,8 @@ fn the_ancestor_is_what_all_candidates_started_from() {
         "/l/0",
         Some(json!("z")),
     );
+    let one = [json!({"l": ["z"]}), json!({"l": ["1"]})];
+    check_ancestor(json!({"l": ["z", "gone"]}), &one, &[json!({"l": ["2", "gone"]})], "/l/0", Some(json!("z")));
 }
 
 #[test]

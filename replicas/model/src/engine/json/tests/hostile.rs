@@ -85,6 +85,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Operations that Automerge would not write: parts of one put into another.
+    #[test]
+    fn mixed_up_operations_never_panic(swaps in proptest::collection::vec((0usize..6, any::<usize>(), any::<usize>()), 1..6)) {
+        LazyLock::force(&QUIET);
+        let mix = |change: &mut ExpandedChange| {
+            for (part, to, from) in &swaps {
+                let (to, from) = (to % change.operations.len(), from % change.operations.len());
+                let source = change.operations[from].clone();
+                let target = &mut change.operations[to];
+                match part {
+                    0 => target.obj = source.obj,
+                    1 => target.key = source.key,
+                    2 => target.pred = source.pred,
+                    3 => target.insert = !target.insert,
+                    4 => target.action = source.action,
+                    _ => change.operations.push(source),
+                }
+            }
+        };
+        let Ok(delta) = std::panic::catch_unwind(|| crafted(mix)) else { return Ok(()) };
+        offer(&delta, &author("one"))?;
+    }
+}
+
 /// A change of the sender's with its content changed at will.
 fn crafted(craft: impl Fn(&mut ExpandedChange)) -> Delta {
     let mut document = Automerge::new().with_actor(ActorId::from(author("one").actor));
@@ -93,6 +120,11 @@ fn crafted(craft: impl Fn(&mut ExpandedChange)) -> Delta {
     let list = transaction.put_object(ROOT, "list", ObjType::List).unwrap();
     transaction.insert(&list, 0, "x").unwrap();
     transaction.put(&list, 0, "y").unwrap();
+    let text = transaction.put_object(ROOT, "text", ObjType::Text).unwrap();
+    transaction.splice_text(&text, 0, 0, "ab").unwrap();
+    transaction.put(ROOT, "n", automerge::ScalarValue::counter(1)).unwrap();
+    transaction.increment(ROOT, "n", 2).unwrap();
+    transaction.delete(ROOT, "a").unwrap();
     transaction.commit_with(CommitOptions::default().with_message("one"));
     let mut expanded = document.get_changes(&[])[0].decode();
     craft(&mut expanded);

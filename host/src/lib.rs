@@ -1,3 +1,13 @@
 //! The Skerry core node and the `skerry` command line (ARCHITECTURE.md has the map).
 
+pub mod api;
+pub mod catalog;
 pub mod consensus;
+pub mod documents;
+pub mod env;
+pub mod identity;
+pub mod limits;
+pub mod node;
+pub mod replication;
+pub mod server;
+pub mod telemetry;

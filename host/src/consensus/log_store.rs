@@ -148,6 +148,15 @@ where
     /// this version writes, [`Error::Missing`] when the log does not begin behind what was purged. The log is never
     /// repaired in place.
     pub fn open(shard: ShardId, database: Arc<dyn LogDb>, writer: Arc<LogWriter>) -> Result<Self, Error> {
+        Self::open_with(shard, database, writer, RECENT_BYTES_MAX)
+    }
+
+    fn open_with(
+        shard: ShardId,
+        database: Arc<dyn LogDb>,
+        writer: Arc<LogWriter>,
+        recent_bytes_max: usize,
+    ) -> Result<Self, Error> {
         let vote = read_one(&*database, shard, Kind::Vote)?;
         let committed = read_one(&*database, shard, Kind::Committed)?;
         let purged: Option<LogIdOf<C>> = read_one(&*database, shard, Kind::Purged)?;
@@ -166,7 +175,7 @@ where
         if purged.is_some() && first != start {
             return Err(Error::Missing { shard, first: start, last: end - 1, missing: start });
         }
-        let recent = Recent::new(end, RECENT_BYTES_MAX);
+        let recent = Recent::new(end, recent_bytes_max);
         let state = Mutex::new(State { vote, committed, purged, last, first, recent, truncations: 0 });
         Ok(Self { log: Arc::new(Log { shard, database, writer, state }) })
     }

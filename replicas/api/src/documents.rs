@@ -103,7 +103,7 @@ pub enum State {
 }
 
 /// A write.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WriteRequest {
     /// What is wanted.
     pub write: Write,

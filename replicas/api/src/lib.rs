@@ -10,6 +10,7 @@ pub mod documents;
 pub mod extract;
 pub mod guard;
 pub mod limits;
+pub mod payload;
 pub mod problem;
 mod respond;
 pub mod routes;

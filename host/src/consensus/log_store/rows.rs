@@ -115,10 +115,19 @@ mod tests {
 
     #[test]
     fn rows_are_golden() {
-        check(&Vote::new(2, NodeId::new(5)), "");
-        check(&log_id(), "");
-        check(&Entry { log_id: log_id(), payload: EntryPayload::Blank }, "");
-        check(&Entry { log_id: log_id(), payload: EntryPayload::Normal(Command::new(vec![7, 8])) }, "");
+        check(
+            &Vote::new(2, NodeId::new(5)),
+            "01a2696c65616465725f6964a2647465726d0269766f7465645f666f720569636f6d6d6974746564f4",
+        );
+        check(&log_id(), "01a2696c65616465725f69640365696e64657809");
+        check(
+            &Entry { log_id: log_id(), payload: EntryPayload::Blank },
+            "01a2666c6f675f6964a2696c65616465725f69640365696e64657809677061796c6f616465426c616e6b",
+        );
+        check(
+            &Entry { log_id: log_id(), payload: EntryPayload::Normal(Command::new(vec![7, 8])) },
+            "01a2666c6f675f6964a2696c65616465725f69640365696e64657809677061796c6f6164a1664e6f726d616c420708",
+        );
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Author {
 }
 
 /// What a local write wants.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Write {
     /// The document shall read like this. Only what differs from what the writer saw is written, so that a conflict it
     /// did not touch stays open.

@@ -1,0 +1,129 @@
+//! `POST /v1/sync`: one frame in, one frame out.
+
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::Router;
+use futures::FutureExt;
+use skerry_api::payload::RawBody;
+use skerry_api::problem::{Kind, Problem};
+use skerry_channel::limits::{FRAME_BYTES_MAX, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX};
+use skerry_channel::message::{
+    Answer, Hello, PROTOCOL, Pull, Pulled, Push, Pushed, Refusal, Request, Welcome,
+};
+use skerry_channel::pull::Cursor;
+use skerry_channel::{frame, message};
+use tokio::time::{Instant, timeout_at};
+
+use crate::documents::evaluate::storage_problem;
+use crate::node::Node;
+use crate::replication::feed::Feed;
+
+pub(super) fn routes(node: Node) -> Router {
+    Router::new()
+        .route("/v1/sync", post(sync))
+        .layer(DefaultBodyLimit::max(FRAME_BYTES_MAX))
+        .with_state(node)
+}
+
+async fn sync(State(node): State<Node>, RawBody(body): RawBody) -> Result<Response, Problem> {
+    let request = frame::decode(&body).map_err(|error| {
+        let kind = match error {
+            frame::Error::TooLarge { .. } | frame::Error::Bomb { .. } => Kind::TooLarge,
+            _ => Kind::Malformed,
+        };
+        Problem::new(kind, error.to_string())
+    })?;
+    let answer = match request {
+        Request::Hello(hello) => node.welcome_edge(&hello),
+        Request::Push(push) => node.push(push).await?,
+        Request::Pull(pull) => node.pull(pull).await?,
+    };
+    let frame = frame::encode(&answer).map_err(|error| Problem::new(Kind::TooLarge, error.to_string()))?;
+    Ok(([(CONTENT_TYPE, frame::MEDIA_TYPE)], frame).into_response())
+}
+
+impl Node {
+    fn welcome_edge(&self, hello: &Hello) -> Answer {
+        if hello.protocol != PROTOCOL {
+            let detail = format!("the core speaks sync protocol {PROTOCOL}, the edge {}", hello.protocol);
+            return Answer::Refused(Refusal { kind: Kind::Refused.name().to_owned(), detail });
+        }
+        let founding = self.peers().founding();
+        Answer::Welcome(Welcome {
+            cluster: founding.cluster,
+            timeline: founding.timeline,
+            shards: founding.shards,
+            now_ms: self.clock().now_ms(),
+            catalog: self.shards()[0].state.catalog().for_edges(),
+        })
+    }
+
+    async fn push(&self, push: Push) -> Result<Answer, Problem> {
+        let count = push.changes.len();
+        if count == 0 || count > PUSH_CHANGES_MAX {
+            let detail = format!("a push has {count} changes, allowed are 1 to {PUSH_CHANGES_MAX}");
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        let pushed = self.push_to_leader(push).await?;
+        Ok(Answer::Pushed(pushed))
+    }
+
+    async fn pull(&self, pull: Pull) -> Result<Answer, Problem> {
+        let timeline = self.timeline();
+        if pull.cursors.len() != self.shards().len() {
+            let (found, expected) = (pull.cursors.len(), self.shards().len());
+            let detail = format!("the pull has {found} cursors, the cluster has {expected} shards");
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        if pull.cursors.iter().any(|cursor| cursor.timeline != timeline) {
+            return Ok(Answer::Pulled(Pulled { batches: Vec::new(), catalog: None, timeline }));
+        }
+        let digest = pull.subscription.digest();
+        let in_order = |(at, cursor): (usize, &Cursor)| usize::from(cursor.shard.get()) == at;
+        if pull.cursors.iter().any(|cursor| cursor.subscription != digest) || !pull.cursors.iter().enumerate().all(in_order) {
+            let detail = "the cursors are not of this subscription, one for each shard in their order";
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        let deadline = Instant::now() + Duration::from_millis(u64::from(pull.wait_ms.min(PULL_WAIT_MS_MAX)));
+        loop {
+            // Taken before the reads, so that nothing applied in between is slept through.
+            let mut progress: Vec<_> = self.shards().iter().map(|shard| shard.state.watch()).collect();
+            progress.iter_mut().for_each(|progress| drop(progress.borrow_and_update()));
+            let batches = self.batches(&pull)?;
+            let catalog = self.shards()[0].state.catalog();
+            let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
+            if !batches.is_empty() || catalog.is_some() {
+                return Ok(Answer::Pulled(Pulled { batches, catalog, timeline }));
+            }
+            let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
+            if timeout_at(deadline, futures::future::select_all(changed)).await.is_err() {
+                return Ok(Answer::Pulled(Pulled { batches: Vec::new(), catalog: None, timeline }));
+            }
+        }
+    }
+
+    fn batches(&self, pull: &Pull) -> Result<Vec<message::Batch>, Problem> {
+        let mut batches = Vec::new();
+        for (shard, cursor) in self.shards().iter().zip(&pull.cursors) {
+            // The progress first: rows beyond it may be there, and are left for the next batch.
+            let progress = shard.state.progress();
+            let catalog = shard.state.catalog();
+            let feed = Feed { rows: &shard.state.store, catalog: &catalog, progress };
+            let batch = feed.batch(cursor, &pull.subscription).map_err(|error| storage_problem(&error))?;
+            batches.extend(batch);
+        }
+        Ok(batches)
+    }
+
+    async fn push_to_leader(&self, push: Push) -> Result<Pushed, Problem> {
+        let Some(shard) = self.shard(push.shard).cloned() else {
+            let detail = format!("the cluster has no shard {}, it has {}", push.shard, self.shards().len());
+            return Err(Problem::new(Kind::Malformed, detail));
+        };
+        self.push_through(&shard, push).await
+    }
+}

@@ -1,0 +1,323 @@
+//! The catalog: collections with their policies, and plugins with their active versions. Shard 0 logs each step; every
+//! other shard logs the same steps in the same order, and evaluates under the version it has reached.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skerry_channel::message;
+use skerry_model::document::View;
+use skerry_model::limits::COLLECTIONS_MAX;
+use skerry_model::policy::Policy;
+use skerry_model::{CatalogVersion, CollectionId, CollectionName, PluginDigest, PluginName};
+
+/// Versions of one plugin that are kept; the oldest that no collection names goes first.
+pub const PLUGIN_VERSIONS_MAX: usize = 16;
+/// Plugins of one cluster.
+pub const PLUGINS_MAX: usize = 1_000;
+
+/// Everything that collections and plugins are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    /// How many steps it has taken.
+    pub version: CatalogVersion,
+    collections: BTreeMap<CollectionName, Collection>,
+    plugins: BTreeMap<PluginName, Plugin>,
+}
+
+/// A collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Its id for good: the catalog version that made it.
+    pub id: CollectionId,
+    /// Its policy.
+    pub policy: Policy,
+    /// What every document of it starts from; fixed.
+    pub template: Option<View>,
+    /// JSON Pointers of the fields that merge by character; fixed.
+    pub text: Vec<String>,
+}
+
+/// A plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// The version that collections of policy `plugin:NAME` follow.
+    pub active: PluginDigest,
+    /// Every version kept, in the order of their activation, with its size in bytes.
+    pub versions: Vec<(PluginDigest, u64)>,
+}
+
+/// One step of the catalog.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// A collection is made.
+    CreateCollection {
+        /// Its name.
+        name: CollectionName,
+        /// Its policy.
+        policy: Policy,
+        /// Its template.
+        template: Option<View>,
+        /// Its text fields.
+        text: Vec<String>,
+    },
+    /// A collection takes another policy.
+    SetPolicy {
+        /// Its name.
+        name: CollectionName,
+        /// The policy.
+        policy: Policy,
+    },
+    /// A collection goes, with its documents.
+    DeleteCollection {
+        /// Its name.
+        name: CollectionName,
+    },
+    /// A staged version of a plugin becomes the active one.
+    ActivatePlugin {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        digest: PluginDigest,
+        /// The component's size, in bytes.
+        bytes: u64,
+    },
+}
+
+/// Why a step is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The name is taken by a collection that is different.
+    #[error("collection {name} exists already with policy {policy}; template and text cannot change")]
+    CollectionExists {
+        /// The name.
+        name: CollectionName,
+        /// What it is.
+        policy: Policy,
+    },
+    /// No such collection.
+    #[error("there is no collection {0}")]
+    NoCollection(CollectionName),
+    /// Too many collections.
+    #[error("the cluster has {COLLECTIONS_MAX} collections, which is the limit")]
+    TooManyCollections,
+    /// Too many plugins.
+    #[error("the cluster has {PLUGINS_MAX} plugins, which is the limit")]
+    TooManyPlugins,
+    /// A policy that names a plugin or version that is not deployed.
+    #[error("policy {0} names a plugin that is not deployed: run skerry plugin deploy first")]
+    NoPlugin(Policy),
+    /// A policy that cannot follow the one before.
+    #[error("collection {name} cannot go from policy {from} to {to}: strict and merging collections store differently")]
+    EngineChange {
+        /// The collection.
+        name: CollectionName,
+        /// Its policy.
+        from: Policy,
+        /// The one refused.
+        to: Policy,
+    },
+    /// Template or text on a collection that does not merge.
+    #[error("collection {0} is strict: template and text belong to collections that merge")]
+    StrictWithTemplate(CollectionName),
+}
+
+impl Catalog {
+    /// The collection of a name.
+    #[must_use]
+    pub fn collection(&self, name: &CollectionName) -> Option<&Collection> {
+        self.collections.get(name)
+    }
+
+    /// The collection of an id, with its name.
+    #[must_use]
+    pub fn collection_by_id(&self, id: CollectionId) -> Option<(&CollectionName, &Collection)> {
+        self.collections.iter().find(|(_, collection)| collection.id == id)
+    }
+
+    /// All collections, by name.
+    pub fn collections(&self) -> impl Iterator<Item = (&CollectionName, &Collection)> {
+        self.collections.iter()
+    }
+
+    /// The plugin of a name.
+    #[must_use]
+    pub fn plugin(&self, name: &PluginName) -> Option<&Plugin> {
+        self.plugins.get(name)
+    }
+
+    /// All plugins, by name.
+    pub fn plugins(&self) -> impl Iterator<Item = (&PluginName, &Plugin)> {
+        self.plugins.iter()
+    }
+
+    /// The plugin version that a policy means now.
+    #[must_use]
+    pub fn digest(&self, policy: &Policy) -> Option<PluginDigest> {
+        match policy {
+            Policy::Plugin { pinned: Some(digest), .. } => Some(*digest),
+            Policy::Plugin { name, pinned: None } => self.plugins.get(name).map(|plugin| plugin.active),
+            Policy::Strict | Policy::Lww | Policy::Json => None,
+        }
+    }
+
+    /// What a policy reads as in the header of an answer: with the digest that applies now.
+    #[must_use]
+    pub fn describe(&self, policy: &Policy) -> String {
+        match (policy, self.digest(policy)) {
+            (Policy::Plugin { name, .. }, Some(digest)) => format!("plugin:{name}@{digest}"),
+            _ => policy.to_string(),
+        }
+    }
+
+    /// Collections whose policy names a plugin.
+    pub fn users<'a>(&'a self, plugin: &'a PluginName) -> impl Iterator<Item = &'a CollectionName> {
+        let names = move |policy: &Policy| matches!(policy, Policy::Plugin { name, .. } if name == plugin);
+        self.collections.iter().filter(move |(_, collection)| names(&collection.policy)).map(|(name, _)| name)
+    }
+
+    /// Whether a step may be proposed: `false` when the catalog is already as it would make it.
+    ///
+    /// # Errors
+    /// [`Error`] names why not.
+    pub fn check(&self, step: &Step) -> Result<bool, Error> {
+        match step {
+            Step::CreateCollection { name, policy, template, text } => {
+                if let Some(known) = self.collections.get(name) {
+                    let same = known.policy == *policy && known.template == *template && known.text == *text;
+                    let (name, policy) = (name.clone(), known.policy.clone());
+                    return if same { Ok(false) } else { Err(Error::CollectionExists { name, policy }) };
+                }
+                if self.collections.len() >= COLLECTIONS_MAX {
+                    return Err(Error::TooManyCollections);
+                }
+                if !policy.merges() && (template.is_some() || !text.is_empty()) {
+                    return Err(Error::StrictWithTemplate(name.clone()));
+                }
+                self.check_policy(policy).map(|()| true)
+            }
+            Step::SetPolicy { name, policy } => {
+                let known = self.collections.get(name).ok_or_else(|| Error::NoCollection(name.clone()))?;
+                if known.policy.merges() != policy.merges() {
+                    let (from, to) = (known.policy.clone(), policy.clone());
+                    return Err(Error::EngineChange { name: name.clone(), from, to });
+                }
+                self.check_policy(policy).map(|()| known.policy != *policy)
+            }
+            Step::DeleteCollection { name } => {
+                if self.collections.contains_key(name) { Ok(true) } else { Err(Error::NoCollection(name.clone())) }
+            }
+            Step::ActivatePlugin { name, digest, .. } => match self.plugins.get(name) {
+                Some(known) => Ok(known.active != *digest),
+                None if self.plugins.len() >= PLUGINS_MAX => Err(Error::TooManyPlugins),
+                None => Ok(true),
+            },
+        }
+    }
+
+    fn check_policy(&self, policy: &Policy) -> Result<(), Error> {
+        let known = match policy {
+            Policy::Strict | Policy::Lww | Policy::Json => true,
+            Policy::Plugin { name, pinned } => self.plugins.get(name).is_some_and(|plugin| {
+                pinned.is_none_or(|digest| plugin.versions.iter().any(|(version, _)| *version == digest))
+            }),
+        };
+        if known { Ok(()) } else { Err(Error::NoPlugin(policy.clone())) }
+    }
+
+    /// The catalog after a step that [`Catalog::check`] has allowed. Total: a step that no longer fits changes nothing
+    /// but the version, on every replica alike.
+    #[must_use]
+    pub fn after(&self, step: &Step) -> Self {
+        let mut next = self.clone();
+        next.version = self.version.next();
+        match step {
+            Step::CreateCollection { name, policy, template, text } => {
+                let id = CollectionId::new(u32::try_from(next.version.get()).unwrap_or(u32::MAX));
+                let (policy, template, text) = (policy.clone(), template.clone(), text.clone());
+                next.collections.entry(name.clone()).or_insert(Collection { id, policy, template, text });
+            }
+            Step::SetPolicy { name, policy } => {
+                if let Some(collection) = next.collections.get_mut(name) {
+                    collection.policy = policy.clone();
+                }
+            }
+            Step::DeleteCollection { name } => {
+                next.collections.remove(name);
+            }
+            Step::ActivatePlugin { name, digest, bytes } => next.activate(name, *digest, *bytes),
+        }
+        next
+    }
+
+    fn activate(&mut self, name: &PluginName, digest: PluginDigest, bytes: u64) {
+        let pinned: Vec<PluginDigest> = self.collections.values().filter_map(|c| self.digest(&c.policy)).collect();
+        let plugin = self.plugins.entry(name.clone()).or_insert(Plugin { active: digest, versions: Vec::new() });
+        plugin.active = digest;
+        plugin.versions.retain(|(version, _)| *version != digest);
+        plugin.versions.push((digest, bytes));
+        while plugin.versions.len() > PLUGIN_VERSIONS_MAX {
+            let Some(oldest) = plugin.versions.iter().position(|(v, _)| *v != digest && !pinned.contains(v)) else { break };
+            plugin.versions.remove(oldest);
+        }
+    }
+
+    /// What edges are told.
+    #[must_use]
+    pub fn for_edges(&self) -> message::Catalog {
+        let collections = self.collections.iter().map(|(name, collection)| message::Collection {
+            id: collection.id,
+            name: name.clone(),
+            policy: collection.policy.clone(),
+            plugin: self.digest(&collection.policy),
+            template: collection.template.clone(),
+            text: collection.text.clone(),
+        });
+        message::Catalog { version: self.version, collections: collections.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(name: &str, policy: &str) -> Step {
+        let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());
+        Step::CreateCollection { name, policy, template: None, text: Vec::new() }
+    }
+
+    fn activate(digest: u8) -> Step {
+        Step::ActivatePlugin { name: "stock".parse().unwrap(), digest: PluginDigest::from_bytes([digest; 32]), bytes: 9 }
+    }
+
+    #[test]
+    fn a_collection_made_again_has_another_id() {
+        let made = Catalog::default().after(&create("items", "lww"));
+        let name: CollectionName = "items".parse().unwrap();
+        let again = made.after(&Step::DeleteCollection { name: name.clone() }).after(&create("items", "lww"));
+        assert_ne!(made.collection(&name).unwrap().id, again.collection(&name).unwrap().id);
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let catalog = Catalog::default().after(&create("items", "lww"));
+        assert_eq!(catalog.check(&create("items", "lww")), Ok(false));
+        assert!(matches!(catalog.check(&create("items", "json")), Err(Error::CollectionExists { .. })));
+        assert!(matches!(catalog.check(&create("goods", "plugin:stock")), Err(Error::NoPlugin(_))));
+        let set = |policy: &str| Step::SetPolicy { name: "items".parse().unwrap(), policy: policy.parse().unwrap() };
+        assert!(matches!(catalog.check(&set("strict")), Err(Error::EngineChange { .. })));
+        assert_eq!(catalog.check(&set("json")), Ok(true));
+    }
+
+    #[test]
+    fn a_policy_follows_the_active_version() {
+        let catalog = Catalog::default().after(&activate(1)).after(&create("items", "plugin:stock")).after(&activate(2));
+        let policy = &catalog.collection(&"items".parse().unwrap()).unwrap().policy;
+        assert_eq!(catalog.digest(policy), Some(PluginDigest::from_bytes([2; 32])));
+    }
+
+    #[test]
+    fn versions_of_a_plugin_are_bounded() {
+        let catalog = (0..40).fold(Catalog::default(), |catalog, digest| catalog.after(&activate(digest)));
+        assert_eq!(catalog.plugin(&"stock".parse().unwrap()).unwrap().versions.len(), PLUGIN_VERSIONS_MAX);
+    }
+}

@@ -1,0 +1,190 @@
+//! openraft's view of the network: one client per group and peer over the shared connections.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::OptionalSend;
+use skerry_model::{NodeId, ShardId};
+
+use super::message::{Lane, Request, Response};
+use super::peers::{self, Peers};
+use crate::consensus::state_machine::SnapshotHandle;
+use crate::consensus::types::{NodeAddress, TypeConfig, Vote};
+use crate::limits::NODE_APPEND_TIMEOUT;
+
+/// Appends under way at once to one peer.
+const PIPELINE_DEPTH: usize = 8;
+
+/// Makes clients of one shard.
+pub struct Factory {
+    /// The shard.
+    pub shard: ShardId,
+    /// The peers.
+    pub peers: Arc<Peers>,
+}
+
+/// A client of one shard to one peer.
+pub struct Client {
+    shard: ShardId,
+    target: NodeId,
+    peers: Arc<Peers>,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: NodeId, _: &NodeAddress) -> Client {
+        Client { shard: self.shard, target, peers: Arc::clone(&self.peers) }
+    }
+}
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+impl Client {
+    async fn call(&self, lane: Lane, request: Request, limit: Duration) -> Rpc<Response> {
+        self.peers.call(self.target, lane, self.shard, request, limit).await.map_err(|error| rpc_error(&error))
+    }
+}
+
+/// Appends on their way: sent one after the other, so the order holds, and several answers awaited at once.
+struct Pipeline<S> {
+    input: S,
+    ended: bool,
+    waiting: FuturesOrdered<BoxFuture<'static, Rpc<StreamAppendResult<TypeConfig>>>>,
+    peers: Arc<Peers>,
+    target: NodeId,
+    shard: ShardId,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<S> {
+    /// The next answer. Behind a failure or a conflict nothing follows: openraft starts again from where it knows.
+    async fn next(mut self) -> Option<(Rpc<StreamAppendResult<TypeConfig>>, Option<Self>)> {
+        loop {
+            let may_send = !self.ended && self.waiting.len() < PIPELINE_DEPTH;
+            tokio::select! {
+                biased;
+                Some(answer) = self.waiting.next() => {
+                    let goes_on = matches!(answer, Ok(Ok(_)));
+                    return Some((answer, goes_on.then_some(self)));
+                }
+                request = self.input.next(), if may_send => match request {
+                    Some(request) => {
+                        let request = Request::Append(request);
+                        let sent = self.peers.send(self.target, Lane::Append, self.shard, request).await;
+                        self.waiting.push_back(Box::pin(answer(sent)));
+                    }
+                    None => self.ended = true,
+                },
+                else => return None,
+            }
+        }
+    }
+}
+
+/// Waits for the answer to an append.
+async fn answer(sent: Result<peers::Pending, peers::Error>) -> Rpc<StreamAppendResult<TypeConfig>> {
+    let pending = sent.map_err(|error| rpc_error(&error))?;
+    match pending.answer(NODE_APPEND_TIMEOUT).await {
+        Ok(Response::Append(result)) => Ok(result),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => Err(rpc_error(&error)),
+    }
+}
+
+fn rpc_error(error: &peers::Error) -> RPCError<TypeConfig> {
+    match error {
+        peers::Error::Unreachable { .. } => RPCError::Unreachable(Unreachable::new(error)),
+        peers::Error::NoAnswer { .. } => RPCError::Network(NetworkError::new(error)),
+    }
+}
+
+/// An answer of another kind than the request: the peer could not take it.
+fn unexpected(response: &Response) -> RPCError<TypeConfig> {
+    let reason = match response {
+        Response::Failed(reason) => reason.clone(),
+        _ => "the peer answered another question".to_owned(),
+    };
+    RPCError::Network(NetworkError::new(&std::io::Error::other(reason)))
+}
+
+impl RaftNetworkV2<TypeConfig> for Client {
+    type SnapshotData = SnapshotHandle;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        match self.call(Lane::Control, Request::Heartbeat(request), option.soft_ttl()).await? {
+            Response::Heartbeat(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let pipeline = Pipeline {
+            input,
+            ended: false,
+            waiting: FuturesOrdered::new(),
+            peers: Arc::clone(&self.peers),
+            target: self.target,
+            shard: self.shard,
+        };
+        let answers = stream::unfold(Some(pipeline), |pipeline| async move { pipeline?.next().await });
+        let answers: BoxStream<'s, _> = Box::pin(answers);
+        Box::pin(async move { Ok(answers) })
+    }
+
+    async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.call(Lane::Control, Request::Vote(request), option.soft_ttl()).await? {
+            Response::Vote(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn pre_vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.call(Lane::Control, Request::PreVote(request), option.soft_ttl()).await? {
+            Response::Vote(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotHandle>,
+        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        match snapshot.snapshot {}
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        match self.call(Lane::Control, Request::TransferLeader(request), option.soft_ttl()).await? {
+            Response::TransferLeader(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+}

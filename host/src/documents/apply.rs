@@ -1,0 +1,149 @@
+//! Application of a log record: checks the preconditions, assigns the SCN, installs bytes. Total, cheap, and the same on
+//! every node: it never parses a client's bytes, runs no engine and no plugin, and reads no clock.
+
+use skerry_model::ids::ScnExhausted;
+use skerry_model::{Ordinal, Scn, VersionId};
+use skerry_store::{Batch, OrderedStore};
+
+use super::keys::{self, catalog, change, feed, head, plugin, version, watermark};
+use super::read;
+use super::record::{Applied, DocumentEffect, Documents, Effect, PushEffect, Record};
+use crate::catalog::Catalog;
+use crate::documents::keys::header::Header;
+
+/// Why the node must stop: what it holds is damaged, or the shard is at its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state database.
+    #[error(transparent)]
+    Store(#[from] skerry_store::Error),
+    /// A row.
+    #[error(transparent)]
+    Unreadable(#[from] keys::Unreadable),
+    /// The SCN.
+    #[error(transparent)]
+    Exhausted(#[from] ScnExhausted),
+}
+
+/// What a record does to a shard.
+#[derive(Debug)]
+pub struct Application {
+    /// The rows to install, without the header's.
+    pub batch: Batch,
+    /// What the proposer hears.
+    pub applied: Applied,
+    /// The SCN of the record.
+    pub scn: Scn,
+    /// The catalog, when the record moved it.
+    pub catalog: Option<Catalog>,
+    /// The cluster and timeline, when the record named them.
+    pub founded: Option<(skerry_model::ClusterId, skerry_model::Timeline)>,
+}
+
+/// Applies one record at `index` over what `rows` hold.
+///
+/// # Errors
+/// [`Error`]: the node must stop.
+pub fn apply(
+    header: &Header,
+    known: &Catalog,
+    rows: &dyn OrderedStore,
+    index: u64,
+    record: &Record,
+) -> Result<Application, Error> {
+    let scn = Scn::assign(header.scn, record.proposed)?;
+    let mut batch = Batch::new();
+    let mut moved = None;
+    let mut founded = None;
+    let installed = match &record.effect {
+        Effect::Found { cluster, timeline } => {
+            let first = header.cluster.is_none();
+            founded = first.then_some((*cluster, *timeline));
+            first
+        }
+        Effect::Documents(documents) => {
+            let holds = documents.catalog == known.version && preconditions_hold(rows, documents)?;
+            if holds {
+                install_documents(&mut batch, documents, scn, index);
+            }
+            holds
+        }
+        Effect::Catalog { version, step } => {
+            let holds = *version == known.version.next();
+            if holds {
+                let next = known.after(step);
+                batch.put(catalog::key(), catalog::encode(&next));
+                batch.put(catalog::step_key(*version), catalog::encode_step(step));
+                moved = Some(next);
+            }
+            holds
+        }
+        Effect::PluginChunk { digest, chunk, chunks, bytes } => {
+            batch.put(plugin::chunk_key(*digest, *chunk), bytes.clone());
+            if chunk + 1 == *chunks {
+                let size = u64::from(*chunk) * crate::limits::PLUGIN_CHUNK_BYTES as u64 + bytes.len() as u64;
+                batch.put(plugin::key(*digest), plugin::encode(&plugin::Plugin { bytes: size, chunks: *chunks }));
+            }
+            true
+        }
+    };
+    let applied = if installed { Applied::Installed { scn } } else { Applied::Stale };
+    Ok(Application { batch, applied, scn, catalog: moved, founded })
+}
+
+fn preconditions_hold(rows: &dyn OrderedStore, documents: &Documents) -> Result<bool, Error> {
+    for effect in &documents.documents {
+        let head = read::head(rows, effect.collection, &effect.key)?;
+        if head.map(|head| head.version) != effect.expected {
+            return Ok(false);
+        }
+    }
+    match &documents.push {
+        Some(push) => {
+            let known = read::watermark(rows, &push.replica)?;
+            Ok(known.map(|known| (known.incarnation, known.mark)) == push.expected)
+        }
+        None => Ok(true),
+    }
+}
+
+fn install_documents(batch: &mut Batch, documents: &Documents, scn: Scn, index: u64) {
+    let mut position = 0;
+    for effect in &documents.documents {
+        install_document(batch, effect, scn, index, &mut position);
+    }
+    if let Some(PushEffect { replica, watermark: moved, .. }) = &documents.push {
+        batch.put(watermark::key(replica), watermark::encode(moved));
+    }
+}
+
+fn install_document(batch: &mut Batch, effect: &DocumentEffect, scn: Scn, index: u64, position: &mut u32) {
+    let DocumentEffect { collection, key, epoch, .. } = effect;
+    let mut previous = effect.expected;
+    for (at, made) in effect.versions.iter().enumerate() {
+        let id = VersionId { scn, ordinal: Ordinal { index, position: *position } };
+        *position += 1;
+        let stored = version::Version {
+            previous,
+            origin: made.origin.clone(),
+            time_ms: made.time_ms,
+            body: made.body.clone(),
+            plugin: made.plugin,
+            conflicts: made.conflicts,
+            fallback: made.fallback.clone(),
+            seen: made.merge.as_ref().map(|merge| merge.seen.clone()),
+        };
+        batch.put(version::key(*collection, key, *epoch, id), version::encode(&stored));
+        if let Some(merge) = &made.merge {
+            batch.put(change::key(*collection, key, *epoch, id), change::encode(&merge.deltas));
+        }
+        let entry = feed::Entry { collection: *collection, key: key.clone(), epoch: *epoch };
+        batch.put(feed::key(id), feed::encode(&entry));
+        if at + 1 == effect.versions.len() {
+            let live = !matches!(made.body, version::Body::Deleted);
+            let newest = head::Head { version: id, epoch: *epoch, live, conflicts: made.conflicts, stored: made.stored };
+            batch.put(head::key(*collection, key), head::encode(&newest));
+        }
+        previous = Some(id);
+    }
+}

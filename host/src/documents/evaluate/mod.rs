@@ -1,0 +1,94 @@
+//! Evaluation on a shard's leader: what a request comes to, as a record with its preconditions. Pure: rows in, record
+//! out; an evaluation that fails or panics hurts its own request alone.
+
+mod push;
+mod subject;
+mod write;
+
+use std::sync::Arc;
+
+use skerry_api::documents::ETag;
+use skerry_api::problem::{Outcome, Problem};
+use skerry_model::document::View;
+use skerry_model::engine::{self, Author};
+use skerry_model::engine::json::{JsonEngine, JsonSettings};
+use skerry_model::policy::{Chooser, Policy, Resolver};
+use skerry_model::{PluginDigest, Timeline, VersionId};
+
+use super::read;
+use crate::catalog::Catalog;
+
+pub use push::{PushEvaluation, evaluate_push};
+pub use subject::Subject;
+pub use write::{Pending, WriteEvaluation, evaluate_writes};
+
+/// Where compiled resolvers come from.
+pub trait Resolvers: Send + Sync {
+    /// The resolver of a digest.
+    ///
+    /// # Errors
+    /// A sentence about why it cannot run on this node now.
+    fn resolver(&self, digest: PluginDigest) -> Result<Arc<dyn Resolver>, String>;
+}
+
+/// The circumstances of an evaluation.
+#[derive(Clone)]
+pub struct Context {
+    /// The catalog that the shard has reached.
+    pub catalog: Arc<Catalog>,
+    /// The cluster's line of history.
+    pub timeline: Timeline,
+    /// The core as a writer.
+    pub core: Author,
+    /// The leader's clock, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Resolvers by digest.
+    pub resolvers: Arc<dyn Resolvers>,
+}
+
+impl Context {
+    /// The time of a write made now.
+    fn time_ms(&self) -> i64 {
+        i64::try_from(self.now_ms).unwrap_or(i64::MAX)
+    }
+
+    /// The resolver that a policy needs.
+    fn resolver(&self, policy: &Policy) -> Result<Option<Arc<dyn Resolver>>, Problem> {
+        let Some(digest) = self.catalog.digest(policy) else { return Ok(None) };
+        let unavailable = |why| Problem::unavailable(Outcome::NotProposed, why);
+        self.resolvers.resolver(digest).map(Some).map_err(unavailable)
+    }
+}
+
+/// The engine of a collection that merges.
+///
+/// # Errors
+/// When template and text do not fit each other, which is refused when a collection is made.
+pub fn engine(template: Option<&View>, text: &[String]) -> Result<JsonEngine, engine::Error> {
+    let template = template.map(View::object).transpose()?;
+    JsonEngine::new(JsonSettings { template, text: text.to_vec() })
+}
+
+/// How a policy chooses; `resolver` is the one the policy names.
+#[must_use]
+pub fn chooser<'a>(policy: &Policy, resolver: Option<&'a Arc<dyn Resolver>>) -> Chooser<'a> {
+    match (policy, resolver) {
+        (Policy::Plugin { .. }, Some(resolver)) => Chooser::Resolver(&**resolver),
+        (Policy::Json, _) => Chooser::Json,
+        _ => Chooser::Lww,
+    }
+}
+
+/// The ETag of a version: timeline, SCN and ordinal, and the plugin that computed the view.
+#[must_use]
+pub fn etag(timeline: Timeline, version: VersionId, plugin: Option<PluginDigest>) -> ETag {
+    let policy = plugin.map_or_else(|| "0".to_owned(), |digest| hex::encode(&digest.as_bytes()[..8]));
+    ETag(format!("{timeline}.{version}.{policy}"))
+}
+
+/// A failure of this node's storage, as the client hears it.
+#[must_use]
+pub fn storage_problem(error: &read::Error) -> Problem {
+    tracing::error!(%error, "rows cannot be read");
+    Problem::new(skerry_api::problem::Kind::Internal, "this node cannot read its storage; its log has the details")
+}

@@ -1,0 +1,198 @@
+//! Evaluation of an edge's push: each change gets a verdict, and effects, refusals and the new watermark go into one
+//! record.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use skerry_api::problem::{Kind, Problem};
+use skerry_channel::change::{Change, Mark};
+use skerry_channel::limits::REFUSAL_CHARS_MAX;
+use skerry_channel::message::{Push, Refusal, Verdict};
+use skerry_channel::push::receiver::Watermark;
+use skerry_model::engine::{Author, Delta, MergeDocument};
+use skerry_model::policy::Resolver;
+use skerry_model::{CollectionId, DocumentKey, Epoch};
+use std::sync::Arc;
+
+use super::write::new_view;
+use super::{Context, Subject};
+use crate::catalog::Collection;
+use crate::documents::record::{Documents, MergeEffect, PushEffect};
+use crate::limits::EDGE_AHEAD_MS_MAX;
+
+/// A document's place in a push.
+type Place = (CollectionId, DocumentKey);
+
+/// What a push came to.
+pub struct PushEvaluation {
+    /// What the log is to carry.
+    pub documents: Documents,
+    /// The documents, for the next evaluation.
+    pub subjects: Vec<Subject>,
+}
+
+/// Evaluates a batch that the receiver may take: it ends at `end`. `subjects` holds every document that a change names
+/// in a collection that merges.
+///
+/// # Errors
+/// A problem of kind `unavailable` when a plugin cannot run here now; nothing is judged then.
+pub fn evaluate_push(
+    context: &Context,
+    known: Option<&Watermark>,
+    push: &Push,
+    end: Mark,
+    mut subjects: BTreeMap<Place, Subject>,
+) -> Result<PushEvaluation, Problem> {
+    let author = Author::new(push.replica.clone(), &push.incarnation);
+    let mut verdicts = vec![None; push.changes.len()];
+    let mut by_document: BTreeMap<Place, Vec<(usize, Change)>> = BTreeMap::new();
+    for (at, bytes) in push.changes.iter().enumerate() {
+        match check(context, push, at, bytes) {
+            Ok(change) => {
+                by_document.entry((change.collection, change.key.clone())).or_default().push((at, change));
+            }
+            Err(refusal) => verdicts[at] = Some(Verdict::Refused(refusal)),
+        }
+    }
+    for (place, changes) in by_document {
+        let (_, collection) = context.catalog.collection_by_id(place.0).expect("check has found the collection");
+        let subject = subjects.get_mut(&place).expect("the caller has loaded every document named");
+        let resolver = context.resolver(&collection.policy)?;
+        let document = DocumentPush { context, collection, author: &author, resolver: resolver.as_ref() };
+        for (at, verdict) in document.judge(subject, &changes)? {
+            verdicts[at] = Some(verdict);
+        }
+    }
+    let verdicts = verdicts.into_iter().map(|verdict| verdict.expect("each change was judged")).collect();
+    let watermark = Watermark {
+        incarnation: push.incarnation,
+        mark: end,
+        batch_first: push.first,
+        batch_before: push.before,
+        verdicts,
+    };
+    let effect = PushEffect {
+        replica: push.replica.clone(),
+        expected: known.map(|known| (known.incarnation, known.mark)),
+        watermark,
+    };
+    let mut subjects: Vec<Subject> = subjects.into_values().collect();
+    let documents = subjects.iter_mut().filter_map(Subject::effect).collect();
+    let documents = Documents { catalog: context.catalog.version, documents, push: Some(effect) };
+    Ok(PushEvaluation { documents, subjects })
+}
+
+/// What can be said of a change without its document.
+fn check(context: &Context, push: &Push, at: usize, bytes: &[u8]) -> Result<Change, Refusal> {
+    let change = Change::decode(bytes).map_err(|error| refusal(Kind::Malformed, error.to_string()))?;
+    let expected = push.first + at as u64;
+    if change.sequence != expected {
+        let detail = format!("the change says sequence {}, its place in the batch is {expected}", change.sequence);
+        return Err(refusal(Kind::Malformed, detail));
+    }
+    if change.epoch != Epoch::new(0) {
+        return Err(refusal(Kind::Refused, format!("the document has no epoch {}", change.epoch)));
+    }
+    match context.catalog.collection_by_id(change.collection) {
+        None => Err(refusal(Kind::CollectionNotFound, "the collection was deleted".to_owned())),
+        Some((name, collection)) if !collection.policy.merges() => {
+            Err(refusal(Kind::NotWritableHere, format!("collection {name} is strict: only the core writes it")))
+        }
+        Some(_) => Ok(change),
+    }
+}
+
+struct DocumentPush<'a> {
+    context: &'a Context,
+    collection: &'a Collection,
+    author: &'a Author,
+    resolver: Option<&'a Arc<dyn Resolver>>,
+}
+
+impl DocumentPush<'_> {
+    /// Takes all changes of one document into one version. Where that leaves no valid document, they are taken one by
+    /// one, so that only those at fault are refused.
+    fn judge(&self, subject: &mut Subject, changes: &[(usize, Change)]) -> Result<Vec<(usize, Verdict)>, Problem> {
+        let before = scratch(subject);
+        if let Ok(verdicts) = self.take(subject, changes)? {
+            return Ok(verdicts);
+        }
+        subject.merge = Some(before);
+        let mut verdicts = Vec::with_capacity(changes.len());
+        for change in changes {
+            let before = scratch(subject);
+            match self.take(subject, std::slice::from_ref(change))? {
+                Ok(taken) => verdicts.extend(taken),
+                Err(refusal) => {
+                    subject.merge = Some(before);
+                    verdicts.push((change.0, Verdict::Refused(refusal)));
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Merges changes into one new version. The inner error: what they leave is no valid document.
+    #[expect(clippy::type_complexity, reason = "the outer error is this node's, the inner one the changes'")]
+    fn take(
+        &self,
+        subject: &mut Subject,
+        changes: &[(usize, Change)],
+    ) -> Result<Result<Vec<(usize, Verdict)>, Refusal>, Problem> {
+        let mut verdicts = Vec::with_capacity(changes.len());
+        let mut deltas = Vec::new();
+        let mut time_ms = 0;
+        for (at, change) in changes {
+            match self.merge(subject, change) {
+                Ok(Some(delta)) => {
+                    deltas.push(delta);
+                    time_ms = change.time_ms.min(self.latest_ms());
+                    verdicts.push((*at, Verdict::Accepted));
+                }
+                Ok(None) => verdicts.push((*at, Verdict::Repeated)),
+                Err(refusal) => verdicts.push((*at, Verdict::Refused(refusal))),
+            }
+        }
+        if deltas.is_empty() {
+            return Ok(Ok(verdicts));
+        }
+        let viewed = catch_unwind(AssertUnwindSafe(|| new_view(self.context, self.collection, subject, self.resolver)));
+        let new = match viewed {
+            Ok(Ok(new)) => new,
+            Ok(Err(problem)) if problem.kind == Kind::Unavailable => return Err(problem),
+            Ok(Err(problem)) => return Ok(Err(refusal(problem.kind, problem.detail))),
+            Err(_panic) => return Ok(Err(refusal(Kind::Internal, "the document cannot be viewed".to_owned()))),
+        };
+        let seen = subject.merge.as_ref().expect("a collection that merges has a merge document").version();
+        subject.push(&self.author.origin, time_ms, new, Some(MergeEffect { deltas, seen }));
+        Ok(Ok(verdicts))
+    }
+
+    /// Merges one change; `None` when the document had it.
+    fn merge(&self, subject: &mut Subject, change: &Change) -> Result<Option<Delta>, Refusal> {
+        let document = subject.merge.as_mut().expect("a collection that merges has a merge document");
+        let before = document.version();
+        let merged =
+            catch_unwind(AssertUnwindSafe(|| document.merge_from(&change.delta, self.author, self.latest_ms())));
+        match merged {
+            Ok(Ok(delta)) => Ok((document.version() != before).then_some(delta)),
+            Ok(Err(error)) => {
+                let problem = Problem::from(error);
+                Err(refusal(problem.kind, problem.detail))
+            }
+            Err(_panic) => Err(refusal(Kind::Malformed, "the change cannot be merged".to_owned())),
+        }
+    }
+
+    fn latest_ms(&self) -> i64 {
+        i64::try_from(self.context.now_ms + EDGE_AHEAD_MS_MAX).unwrap_or(i64::MAX)
+    }
+}
+
+fn scratch(subject: &Subject) -> Box<dyn MergeDocument> {
+    subject.merge.as_ref().expect("a collection that merges has a merge document").scratch()
+}
+
+fn refusal(kind: Kind, detail: String) -> Refusal {
+    Refusal { kind: kind.name().to_owned(), detail: detail.chars().take(REFUSAL_CHARS_MAX).collect() }
+}

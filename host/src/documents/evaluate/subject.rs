@@ -1,0 +1,169 @@
+//! A document under evaluation: where it stands, and the versions it has been given so far.
+
+use skerry_api::documents::ETag;
+use skerry_api::problem::Problem;
+use skerry_model::document::View;
+use skerry_model::engine::{Engine, MergeDocument};
+use skerry_model::{CollectionId, DocumentKey, Epoch, PluginDigest, VersionId};
+use skerry_store::OrderedStore;
+
+use super::{Context, engine, etag, storage_problem};
+use crate::catalog::Collection;
+use crate::documents::keys::fold::Fold;
+use crate::documents::keys::head::{Head, Stored};
+use crate::documents::read;
+use crate::documents::record::{DocumentEffect, MergeEffect, VersionEffect};
+use crate::limits::FOLD_DELTAS_MIN;
+
+/// A document under evaluation.
+pub struct Subject {
+    collection_id: CollectionId,
+    key: DocumentKey,
+    epoch: Epoch,
+    head: Option<Head>,
+    plugin: Option<PluginDigest>,
+    pub(super) view: Option<View>,
+    stored: Stored,
+    pub(super) merge: Option<Box<dyn MergeDocument>>,
+    pub(super) versions: Vec<VersionEffect>,
+}
+
+/// What a version reads as and how that was chosen.
+pub(super) struct NewView {
+    pub(super) view: Option<View>,
+    pub(super) plugin: Option<PluginDigest>,
+    pub(super) conflicts: u32,
+    pub(super) fallback: Option<String>,
+}
+
+impl Subject {
+    /// The document as the shard holds it; `live` is its merge document from an earlier evaluation, when it is still at
+    /// the newest version. Also gives a fold worth saving, when many deltas had to be read.
+    ///
+    /// # Errors
+    /// A problem when rows cannot be read.
+    pub fn load(
+        rows: &dyn OrderedStore,
+        collection: &Collection,
+        key: &DocumentKey,
+        live: Option<(VersionId, Box<dyn MergeDocument>)>,
+    ) -> Result<(Self, Option<Fold>), Problem> {
+        let newest = read::newest(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
+        let head = newest.as_ref().map(|(head, _)| *head);
+        let (merge, fold) = match collection.policy.merges() {
+            true => {
+                let live = live.filter(|(version, _)| head.is_some_and(|head| head.version == *version));
+                let (merge, fold) = match live {
+                    Some((_, merge)) => (merge, None),
+                    None => load_merge(rows, collection, key, head.as_ref())?,
+                };
+                (Some(merge), fold)
+            }
+            false => (None, None),
+        };
+        let seen = newest.map(|(_, seen)| seen);
+        let subject = Self {
+            collection_id: collection.id,
+            key: key.clone(),
+            epoch: head.map_or(Epoch::new(0), |head| head.epoch),
+            plugin: seen.as_ref().and_then(|seen| seen.version.plugin),
+            view: seen.and_then(|seen| seen.view),
+            stored: head.map_or(Stored::default(), |head| head.stored),
+            head,
+            merge,
+            versions: Vec::new(),
+        };
+        Ok((subject, fold))
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &DocumentKey {
+        &self.key
+    }
+
+    /// The document's place, unique over all shards.
+    #[must_use]
+    pub fn place(&self) -> (CollectionId, DocumentKey) {
+        (self.collection_id, self.key.clone())
+    }
+
+    /// The newest version in the shard.
+    #[must_use]
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// The plugin that computed the newest version's view.
+    #[must_use]
+    pub fn plugin(&self) -> Option<PluginDigest> {
+        self.plugin
+    }
+
+    /// The merge document, given back for the next evaluation.
+    #[must_use]
+    pub fn into_merge(self) -> Option<Box<dyn MergeDocument>> {
+        self.merge
+    }
+
+    /// The ETag of the document as it stands, `None` when there is none. A version of this evaluation has one that no
+    /// client can know yet.
+    pub(super) fn etag(&self, context: &Context) -> Option<ETag> {
+        self.view.as_ref()?;
+        match (&self.head, self.versions.is_empty()) {
+            (Some(head), true) => Some(etag(context.timeline, head.version, self.plugin)),
+            _ => Some(ETag(String::new())),
+        }
+    }
+
+    /// Adds a version.
+    pub(super) fn push(&mut self, author: &skerry_model::Origin, time_ms: i64, new: NewView, merge: Option<MergeEffect>) {
+        let before = self.view.as_ref().map(|view| (view, self.stored));
+        let (body, stored) = read::body(before, new.view.as_ref());
+        self.versions.push(VersionEffect {
+            origin: author.clone(),
+            time_ms,
+            body,
+            stored,
+            plugin: new.plugin,
+            conflicts: new.conflicts,
+            fallback: new.fallback,
+            merge,
+        });
+        self.view = new.view;
+        self.stored = stored;
+    }
+
+    /// What the log is to carry, or `None` when nothing changed.
+    pub(super) fn effect(&mut self) -> Option<DocumentEffect> {
+        let versions = std::mem::take(&mut self.versions);
+        (!versions.is_empty()).then(|| DocumentEffect {
+            collection: self.collection_id,
+            key: self.key.clone(),
+            epoch: self.epoch,
+            expected: self.head.map(|head| head.version),
+            versions,
+        })
+    }
+}
+
+/// The merge document from its fold and deltas.
+fn load_merge(
+    rows: &dyn OrderedStore,
+    collection: &Collection,
+    key: &DocumentKey,
+    head: Option<&Head>,
+) -> Result<(Box<dyn MergeDocument>, Option<Fold>), Problem> {
+    let engine = engine(collection.template.as_ref(), &collection.text)?;
+    let Some(head) = head else { return Ok((engine.empty(), None)) };
+    let (fold, deltas) = read::merge_parts(rows, collection.id, key, head).map_err(|error| storage_problem(&error))?;
+    let mut document = match &fold {
+        Some(fold) => engine.load(&fold.saved)?,
+        None => engine.empty(),
+    };
+    for delta in &deltas {
+        document.merge(delta)?;
+    }
+    let fold = (deltas.len() >= FOLD_DELTAS_MIN).then(|| Fold { through: head.version, saved: document.save() });
+    Ok((document, fold))
+}

@@ -1,0 +1,146 @@
+//! Evaluation of clients' writes to one document, one after another into one record, each a version of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::{Map, Value};
+use skerry_api::documents::{Change, WriteRequest};
+use skerry_api::problem::{Kind, Problem};
+use skerry_model::document::{self, View};
+use skerry_model::engine::{Write, WriteContext};
+use skerry_model::policy::Resolver;
+use std::sync::Arc;
+
+use super::subject::NewView;
+use super::{Context, Subject, chooser};
+use crate::catalog::Collection;
+use crate::documents::record::{DocumentEffect, MergeEffect};
+
+/// What a write will have done once the record is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// What happens to the document.
+    pub change: Change,
+    /// The place of its version in the record, or `None` when it made none.
+    pub position: Option<usize>,
+}
+
+/// What a run of writes came to.
+pub struct WriteEvaluation {
+    /// The subject, unless an evaluation panicked and left it in doubt.
+    pub subject: Option<Subject>,
+    /// What the log is to carry; none when no write changed anything.
+    pub effect: Option<DocumentEffect>,
+    /// One for each write that was evaluated. Fewer than there were when one panicked: those behind it are evaluated
+    /// anew.
+    pub answers: Vec<Result<Pending, Problem>>,
+}
+
+/// Evaluates writes to one document in their order.
+#[must_use]
+pub fn evaluate_writes(
+    context: &Context,
+    collection: &Collection,
+    mut subject: Subject,
+    requests: &[&WriteRequest],
+) -> WriteEvaluation {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        // What a panic leaves behind is dropped below, so nothing broken is looked at again.
+        let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(context, collection, &mut subject, request)));
+        let Ok(answer) = evaluated else {
+            tracing::error!(key = %subject.key(), "an evaluation panicked");
+            let detail = "evaluating this write failed in a way that is a bug; the document is as it was";
+            answers.push(Err(Problem::new(Kind::Internal, detail)));
+            let effect = subject.effect();
+            return WriteEvaluation { subject: None, effect, answers };
+        };
+        answers.push(answer);
+    }
+    let effect = subject.effect();
+    WriteEvaluation { subject: Some(subject), effect, answers }
+}
+
+fn evaluate(
+    context: &Context,
+    collection: &Collection,
+    subject: &mut Subject,
+    request: &WriteRequest,
+) -> Result<Pending, Problem> {
+    if !request.conditions.hold(subject.etag(context).as_ref()) {
+        let detail = "the document is at another version than the request names: read it again";
+        return Err(Problem::new(Kind::PreconditionFailed, detail));
+    }
+    if request.write == Write::Delete && subject.view.is_none() {
+        return Err(Problem::new(Kind::DocumentNotFound, format!("there is no document {} to delete", subject.key())));
+    }
+    let existed = subject.view.is_some();
+    let changed = match collection.policy.merges() {
+        true => merge(context, collection, subject, &request.write)?,
+        false => strict(context, subject, &request.write)?,
+    };
+    let change = match (existed, subject.view.is_some()) {
+        _ if !changed => Change::Unchanged,
+        (false, true) => Change::Created,
+        (true, true) => Change::Updated,
+        (_, false) => Change::Deleted,
+    };
+    Ok(Pending { change, position: changed.then(|| subject.versions.len() - 1) })
+}
+
+fn strict(context: &Context, subject: &mut Subject, write: &Write) -> Result<bool, Problem> {
+    let view = match write {
+        Write::Put(object) => Some(View::of(object)?),
+        Write::Patch(patch) => Some(View::of(&patched(seen(subject)?, patch)?)?),
+        Write::Delete => None,
+    };
+    let new = NewView { view, plugin: None, conflicts: 0, fallback: None };
+    subject.push(&context.core.origin, context.time_ms(), new, None);
+    Ok(true)
+}
+
+/// The document after an RFC 7396 merge patch; where there was none, the patch makes one.
+fn patched(seen: Option<Map<String, Value>>, patch: &Value) -> Result<Map<String, Value>, Problem> {
+    let mut value = Value::Object(seen.unwrap_or_default());
+    json_patch::merge(&mut value, patch);
+    Ok(document::check(value)?)
+}
+
+fn merge(
+    context: &Context,
+    collection: &Collection,
+    subject: &mut Subject,
+    write: &Write,
+) -> Result<bool, Problem> {
+    let resolver = context.resolver(&collection.policy)?;
+    let seen = seen(subject)?;
+    let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");
+    let circumstances =
+        WriteContext { author: &context.core, time_ms: context.time_ms(), base: None, seen: seen.as_ref() };
+    let Some(delta) = merge.apply(write, &circumstances)? else { return Ok(false) };
+    let new = new_view(context, collection, subject, resolver.as_ref())?;
+    let seen = subject.merge.as_ref().expect("it is still there").version();
+    let effect = MergeEffect { deltas: vec![delta], seen };
+    subject.push(&context.core.origin, context.time_ms(), new, Some(effect));
+    Ok(true)
+}
+
+/// What the merge document reads as under the collection's policy.
+pub(super) fn new_view(
+    context: &Context,
+    collection: &Collection,
+    subject: &Subject,
+    resolver: Option<&Arc<dyn Resolver>>,
+) -> Result<NewView, Problem> {
+    let merge = subject.merge.as_ref().expect("a collection that merges has a merge document");
+    let viewed = merge.view(chooser(&collection.policy, resolver))?;
+    Ok(NewView {
+        view: viewed.view,
+        plugin: context.catalog.digest(&collection.policy),
+        conflicts: viewed.conflicts,
+        fallback: viewed.fallback,
+    })
+}
+
+fn seen(subject: &Subject) -> Result<Option<Map<String, Value>>, Problem> {
+    Ok(subject.view.as_ref().map(View::object).transpose()?)
+}

@@ -1,0 +1,184 @@
+//! The log record: the outcome of an evaluation with its preconditions. Every replica installs it and decides nothing
+//! but whether the preconditions hold.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skerry_channel::change::Mark;
+use skerry_channel::push::receiver::Watermark;
+use skerry_model::engine::{Delta, Version as Seen};
+use skerry_model::{
+    CatalogVersion, ClusterId, CollectionId, DocumentKey, Epoch, Incarnation, Origin, PluginDigest, Scn, Timeline,
+    VersionId,
+};
+
+use super::keys::head::Stored;
+use super::keys::version::Body;
+use crate::catalog::Step;
+use crate::consensus::types::Command;
+
+/// The record format this version writes and reads.
+const FORMAT: u16 = 1;
+
+/// A record cannot be read; the log is damaged or was written by a later version.
+#[derive(Debug, thiserror::Error)]
+#[error("a log record of {bytes} bytes cannot be read: {reason}")]
+pub struct Unreadable {
+    bytes: usize,
+    reason: String,
+}
+
+/// One log record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    format: u16,
+    /// The leader's proposal for the SCN; the record gets max(proposed, last + 1).
+    pub proposed: Scn,
+    /// What changes.
+    pub effect: Effect,
+}
+
+/// What a record changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Effect {
+    /// The first record of a shard: which cluster and line of history it belongs to.
+    Found {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The timeline.
+        timeline: Timeline,
+    },
+    /// Documents change, and with a push its watermark moves.
+    Documents(Documents),
+    /// The catalog takes one step.
+    Catalog {
+        /// The version the step makes; it applies only over the one before.
+        version: CatalogVersion,
+        /// The step.
+        step: Step,
+    },
+    /// A part of a plugin's component.
+    PluginChunk {
+        /// The component.
+        digest: PluginDigest,
+        /// Which part, from 0.
+        chunk: u32,
+        /// How many there are.
+        chunks: u32,
+        /// The part.
+        bytes: Bytes,
+    },
+}
+
+/// Documents that change together, all or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Documents {
+    /// The catalog that they were evaluated under.
+    pub catalog: CatalogVersion,
+    /// Each document once.
+    pub documents: Vec<DocumentEffect>,
+    /// The push that they came by.
+    pub push: Option<PushEffect>,
+}
+
+/// What one document becomes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DocumentEffect {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The document.
+    pub key: DocumentKey,
+    /// The genesis its history stands on.
+    pub epoch: Epoch,
+    /// The version it was computed from; it applies only over that one.
+    pub expected: Option<VersionId>,
+    /// Its versions, in their order; at least one.
+    pub versions: Vec<VersionEffect>,
+}
+
+/// One version that comes into being.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VersionEffect {
+    /// Who wrote it.
+    pub origin: Origin,
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// What it reads as.
+    pub body: Body,
+    /// How far that is from a whole copy.
+    pub stored: Stored,
+    /// The plugin version that computed the view.
+    pub plugin: Option<PluginDigest>,
+    /// How many conflicts are open in it.
+    pub conflicts: u32,
+    /// Why the plugin did not choose, when it should have.
+    pub fallback: Option<String>,
+    /// The merge half, for a collection that merges.
+    pub merge: Option<MergeEffect>,
+}
+
+/// What a merge document took, and what it then has seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MergeEffect {
+    /// The changes, in the order they were taken.
+    pub deltas: Vec<Delta>,
+    /// What the engine calls the document's version.
+    pub seen: Seen,
+}
+
+/// The watermark after a push. Verdicts are part of it, so that a repeat gets the same ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PushEffect {
+    /// The edge.
+    pub replica: Origin,
+    /// Where its chain stood when the push was judged; it applies only there.
+    pub expected: Option<(Incarnation, Mark)>,
+    /// Where it stands now.
+    pub watermark: Watermark,
+}
+
+/// What came of applying a record; the same on every replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Applied {
+    /// It was installed.
+    Installed {
+        /// Its SCN. Version `n` of the record carries the ordinal (index of the record, n).
+        scn: Scn,
+    },
+    /// A precondition no longer held; nothing changed and the leader evaluates again.
+    Stale,
+    /// The entry was Raft's own.
+    Nothing,
+}
+
+impl Record {
+    /// A record.
+    #[must_use]
+    pub const fn new(proposed: Scn, effect: Effect) -> Self {
+        Self { format: FORMAT, proposed, effect }
+    }
+
+    /// The bytes that the log carries.
+    ///
+    /// # Panics
+    /// Never: writing to memory does not fail.
+    #[must_use]
+    pub fn encode(&self) -> Command {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(self, &mut bytes).expect("records serialize, and memory takes every write");
+        Command::new(bytes)
+    }
+
+    /// The record of bytes from the log.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: the node must stop, since all others have installed it.
+    pub fn decode(command: &Command) -> Result<Self, Unreadable> {
+        let bytes = command.bytes().len();
+        let unreadable = |reason: String| Unreadable { bytes, reason };
+        let record: Self = ciborium::from_reader(&**command.bytes()).map_err(|error| unreadable(error.to_string()))?;
+        if record.format != FORMAT {
+            return Err(unreadable(format!("format {}, this version reads {FORMAT}", record.format)));
+        }
+        Ok(record)
+    }
+}

@@ -1,0 +1,5 @@
+//! The network and the executor as small traits, so that a whole cluster runs in one deterministic simulation. Clock and
+//! randomness are in `skerry_model::env`.
+
+pub mod executor;
+pub mod network;

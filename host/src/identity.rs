@@ -1,0 +1,116 @@
+//! Who a node is: its id, the random id of its folder, and the cluster it belongs to, once it does. Kept in the log
+//! database, durable before anything is said to a peer, so that an emptied folder is never taken for the old one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use skerry_model::{NodeId, Nonce};
+use skerry_store::{Batch, KeyRange, Limit, LogDb, LogWriter};
+
+use crate::consensus::network::hello::Founding;
+
+/// Shard number that no shard has: the log database keeps its own rows under it.
+const PREFIX: [u8; 2] = [0xff, 0xff];
+const FORMAT: u8 = 1;
+
+/// Why the identity cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log database.
+    #[error(transparent)]
+    Store(#[from] skerry_store::Error),
+    /// A row.
+    #[error("the identity row {row} cannot be read: {reason}")]
+    Unreadable {
+        /// Which row.
+        row: String,
+        /// What was found.
+        reason: String,
+    },
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// Random id of the data folder.
+    pub folder: Nonce,
+    /// The cluster; none until it is founded or joined.
+    pub founding: Option<Founding>,
+    /// Whether this node founded the cluster and so makes its shards' first membership.
+    pub founder: bool,
+}
+
+/// The identity rows of a log database.
+#[derive(Clone)]
+pub struct Identities {
+    db: Arc<dyn LogDb>,
+    writer: Arc<LogWriter>,
+}
+
+impl Identities {
+    /// The rows in this database.
+    #[must_use]
+    pub fn new(db: Arc<dyn LogDb>, writer: Arc<LogWriter>) -> Self {
+        Self { db, writer }
+    }
+
+    /// The node's own, or `None` in a new folder.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn own(&self) -> Result<Option<Identity>, Error> {
+        self.db.get(&own_key())?.map(|row| decode("own", &row)).transpose()
+    }
+
+    /// Stores the node's own; on the disk when it returns.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn set_own(&self, identity: &Identity) -> Result<(), Error> {
+        self.write(own_key(), identity).await
+    }
+
+    /// The folders that peers have called from.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn peers(&self) -> Result<BTreeMap<NodeId, Nonce>, Error> {
+        let range = KeyRange::prefix([&PREFIX[..], b"p"].concat());
+        let rows = self.db.scan(&range, Limit::rows(usize::MAX), skerry_store::Direction::Forward)?;
+        rows.iter().map(|(_, row)| decode("peer", row)).collect()
+    }
+
+    /// Remembers the folder of a peer; on the disk when it returns.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn set_peer(&self, peer: NodeId, folder: Nonce) -> Result<(), Error> {
+        let key = [&PREFIX[..], b"p", &peer.get().to_be_bytes()].concat();
+        self.write(key.into(), &(peer, folder)).await
+    }
+
+    async fn write<T: Serialize>(&self, key: Bytes, value: &T) -> Result<(), Error> {
+        let mut bytes = vec![FORMAT];
+        ciborium::into_writer(value, &mut bytes).expect("rows serialize, and memory takes every write");
+        let mut batch = Batch::new();
+        batch.put(key, bytes);
+        Ok(self.writer.write(batch).await?)
+    }
+}
+
+fn own_key() -> Bytes {
+    [&PREFIX[..], b"i"].concat().into()
+}
+
+fn decode<T: DeserializeOwned>(row: &str, bytes: &[u8]) -> Result<T, Error> {
+    let unreadable = |reason: String| Error::Unreadable { row: row.to_owned(), reason };
+    match bytes.split_first() {
+        Some((&FORMAT, value)) => ciborium::from_reader(value).map_err(|error| unreadable(error.to_string())),
+        _ => Err(unreadable("it is of another format".to_owned())),
+    }
+}

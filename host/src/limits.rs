@@ -1,0 +1,61 @@
+//! Bounds of a core node, by name; what clients meet is in `skerry_model::limits`.
+
+use std::time::Duration;
+
+/// A part of a plugin's component in the log.
+pub const PLUGIN_CHUNK_BYTES: usize = 256 << 10;
+/// A view of up to this size is always stored whole, as splices would save nothing.
+pub const VIEW_WHOLE_BYTES: usize = 1 << 10;
+/// Splices between a version and its last whole copy.
+pub const SPLICES_MAX: u16 = 64;
+/// Deltas after which a document that is loaded is saved whole.
+pub const FOLD_DELTAS_MIN: usize = 128;
+/// Merge documents kept in memory by one node, in bytes.
+pub const LIVE_BYTES_MAX: u64 = 256 << 20;
+/// Requests that wait for one document; past it the answer is 429.
+pub const DOCUMENT_QUEUE_MAX: usize = 256;
+/// Bytes of the requests that wait for one document; past it the answer is 429.
+pub const DOCUMENT_QUEUE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of records proposed and not yet applied, per shard; past it the answer is 429.
+pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+/// One log record.
+pub const RECORD_BYTES_MAX: usize = 20 << 20;
+/// How far a proposed SCN may lie ahead of the leader's clock, in milliseconds.
+pub const SCN_AHEAD_MS_MAX: u64 = 500;
+/// How far an edge's time may lie ahead of the core's SCN before the core takes its own, in milliseconds.
+pub const EDGE_AHEAD_MS_MAX: u64 = 60_000;
+/// How often an evaluation starts over when its preconditions no longer hold.
+pub const EVALUATIONS_MAX: usize = 10;
+/// How long a write waits for its record to be applied before its outcome is called unknown.
+pub const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request waits for a leader.
+pub const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a read waits for the node to catch up with the leader.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Evaluations of merge documents that run at once.
+pub const EVALUATION_THREADS: usize = 4;
+/// A frame between nodes.
+pub const NODE_FRAME_BYTES_MAX: usize = 24 << 20;
+/// Requests that wait on one connection between nodes.
+pub const NODE_QUEUE_MAX: usize = 4_096;
+/// How long a node waits for the connection to a peer, its TCP handshake and its Hello.
+pub const NODE_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an append waits for a peer's disk before the pipeline is started anew.
+pub const NODE_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connections that a node takes from its peers at once.
+pub const NODE_CONNECTIONS_MAX: usize = 256;
+/// How long a node may take to store and compile a plugin that is staged.
+pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node without a cluster waits before it asks its peers again.
+pub const JOIN_PAUSE: Duration = Duration::from_millis(300);
+/// How long a node that stops waits for its shards.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shards of a cluster.
+pub const SHARDS_MAX: u16 = 64;
+/// Documents read from one shard while a page of a scan is put together.
+pub const SCAN_STEP: usize = 256;
+/// Feed entries read in one step of a pull.
+pub const FEED_STEP: usize = 1_024;
+
+const _: () = assert!(NODE_FRAME_BYTES_MAX > RECORD_BYTES_MAX);
+const _: () = assert!(RECORD_BYTES_MAX > skerry_model::limits::HISTORY_BYTES_MAX);

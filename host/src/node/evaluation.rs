@@ -1,0 +1,295 @@
+//! The work on one document's queue: evaluate what waits, propose it as one record, answer, and again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skerry_api::documents::{Change, Stamp, State, Written};
+use skerry_api::problem::{Kind, Outcome, Problem};
+use skerry_channel::message::{Push, Pushed};
+use skerry_channel::push::receiver::{Judgement, judge};
+use skerry_model::{CollectionName, Ordinal, PluginDigest, Scn, VersionId};
+
+use super::Node;
+use super::propose::Proposed;
+use super::shard::{Refused, Shard, Waiting};
+use super::slots::Place;
+use crate::catalog::{Catalog, Collection};
+use crate::documents::evaluate::{
+    Context, Pending, PushEvaluation, Subject, WriteEvaluation, etag, evaluate_push, evaluate_writes, storage_problem,
+};
+use crate::documents::keys::fold;
+use crate::documents::keys::fold::Fold;
+use crate::documents::read;
+use crate::documents::record::{Documents, Effect};
+use crate::env::executor::compute;
+use crate::limits::EVALUATIONS_MAX;
+
+impl Node {
+    /// Works on a document's queue until it is empty.
+    pub(super) async fn work(self, shard: Arc<Shard>, place: Place) {
+        loop {
+            let slot = self.0.slots.hold(place.clone()).await;
+            let Some(batch) = shard.dequeue(&place) else { return };
+            self.evaluate_batch(&shard, &place, batch).await;
+            drop(slot);
+        }
+    }
+
+    async fn evaluate_batch(&self, shard: &Arc<Shard>, place: &Place, mut batch: Vec<Waiting>) {
+        // Whoever has gone away before its write was evaluated no longer wants it.
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        if batch.is_empty() {
+            return;
+        }
+        for _ in 0..EVALUATIONS_MAX {
+            if let Err(refused) = self.lead(shard).await {
+                return refuse(batch, &refused);
+            }
+            let context = self.context(shard);
+            let Some((name, collection)) = context.catalog.collection_by_id(place.0) else {
+                let detail = "the collection was deleted while the write waited";
+                return refuse(batch, &Problem::new(Kind::CollectionNotFound, detail).into());
+            };
+            let (name, collection) = (name.clone(), collection.clone());
+            let evaluated = match self.evaluate(shard, &context, &collection, place, &batch).await {
+                Ok(evaluated) => evaluated,
+                Err(problem) => return refuse(batch, &problem.into()),
+            };
+            let WriteEvaluation { subject, effect, answers } = evaluated;
+            let outcome = match effect {
+                Some(effect) => {
+                    let documents =
+                        Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
+                    self.propose(shard, Effect::Documents(documents)).await
+                }
+                // Nothing is proposed, so the answers are reads and wait like one.
+                None => self.local_read_index(shard).await.map(|_| Proposed::Installed(Scn::ZERO, 0)),
+            };
+            match outcome {
+                Ok(Proposed::Stale) => {}
+                Ok(Proposed::Installed(scn, index)) => {
+                    let applied = AppliedWrites { node: self, context: &context, name: &name, collection: &collection };
+                    applied.finish(shard, place, (scn, index), subject, answers, batch);
+                    return;
+                }
+                Err(refused) => return refuse(batch, &refused),
+            }
+        }
+        let problem = Problem::unavailable(Outcome::NotProposed, "the document changes too fast: try again");
+        refuse(batch, &problem.into());
+    }
+
+    /// What a leader's evaluation goes by.
+    pub(super) fn context(&self, shard: &Shard) -> Context {
+        Context {
+            catalog: shard.state.catalog(),
+            timeline: self.timeline(),
+            core: self.0.core.clone(),
+            now_ms: self.0.clock.now_ms(),
+            resolvers: Arc::clone(&self.0.plugins) as _,
+        }
+    }
+
+    async fn evaluate(
+        &self,
+        shard: &Arc<Shard>,
+        context: &Context,
+        collection: &Collection,
+        place: &Place,
+        batch: &[Waiting],
+    ) -> Result<WriteEvaluation, Problem> {
+        if !collection.policy.merges() {
+            let (subject, _) = Subject::load(&shard.state.store, collection, &place.1, None)?;
+            let requests: Vec<_> = batch.iter().map(|waiting| &waiting.request).collect();
+            return Ok(evaluate_writes(context, collection, subject, &requests));
+        }
+        let requests: Vec<_> = batch.iter().map(|waiting| waiting.request.clone()).collect();
+        let live = self.0.live.take(place.0, &place.1);
+        let (rows, key) = (shard.state.store.clone(), place.1.clone());
+        let (context, collection) = (context.clone(), collection.clone());
+        let job = move || {
+            let (subject, fold) = Subject::load(&rows, &collection, &key, live)?;
+            let requests: Vec<_> = requests.iter().collect();
+            Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
+        };
+        let computed = compute(&*self.0.executor, job).await;
+        let (evaluated, fold) = computed.unwrap_or_else(|| Err(panicked()))?;
+        self.save_fold(shard, place, fold).await;
+        Ok(evaluated)
+    }
+
+    /// Saves a document whole, so that the next load is short. Local, and nothing is lost without it.
+    async fn save_fold(&self, shard: &Shard, (collection, key): &Place, fold: Option<Fold>) {
+        let Some(fold) = fold else { return };
+        let mut batch = skerry_store::Batch::new();
+        batch.put(fold::key(*collection, key, skerry_model::Epoch::new(0)), fold::encode(&fold));
+        if let Err(error) = shard.state.store.install(batch).await {
+            tracing::warn!(%error, %key, "a fold was not saved");
+        }
+    }
+
+    /// Evaluates an edge's push on the leader and proposes it.
+    pub(super) async fn push_here(&self, shard: &Arc<Shard>, push: &Push) -> Result<Pushed, Refused> {
+        if push.timeline != self.timeline() {
+            return Ok(Pushed::OtherTimeline { timeline: self.timeline() });
+        }
+        // One batch of a replica and shard at a time; a repeat of it waits here and then meets the new watermark.
+        let _turn = self.0.slots.hold(push_place(push)).await;
+        for _ in 0..EVALUATIONS_MAX {
+            self.lead(shard).await?;
+            let known =
+                read::watermark(&shard.state.store, &push.replica).map_err(|error| storage_problem(&error))?;
+            let end = match judge(known.as_ref(), push) {
+                Judgement::Take(end) => end,
+                Judgement::Answer(answer) => {
+                    self.local_read_index(shard).await?;
+                    return Ok(answer);
+                }
+            };
+            let context = self.context(shard);
+            let places = documents_of(&context.catalog, push);
+            let _slots = self.0.slots.hold_all(&places).await;
+            let live: BTreeMap<Place, _> = places
+                .into_iter()
+                .map(|place| {
+                    let live = self.0.live.take(place.0, &place.1);
+                    (place, live)
+                })
+                .collect();
+            let (rows, batch) = (shard.state.store.clone(), push.clone());
+            let job = {
+                let context = context.clone();
+                move || {
+                    let mut subjects = BTreeMap::new();
+                    let mut folds = Vec::new();
+                    for (place, live) in live {
+                        let (_, collection) =
+                            context.catalog.collection_by_id(place.0).expect("documents_of has found it");
+                        let (subject, fold) = Subject::load(&rows, collection, &place.1, live)?;
+                        folds.push((place.clone(), fold));
+                        subjects.insert(place, subject);
+                    }
+                    Ok((evaluate_push(&context, known.as_ref(), &batch, end, subjects)?, folds))
+                }
+            };
+            let computed = compute(&*self.0.executor, job).await;
+            let (PushEvaluation { documents, subjects }, folds) = computed.unwrap_or_else(|| Err(panicked()))?;
+            for (place, fold) in folds {
+                self.save_fold(shard, &place, fold).await;
+            }
+            let effect = documents.push.clone().expect("a push moves its watermark");
+            let order: Vec<Place> = documents.documents.iter().map(|d| (d.collection, d.key.clone())).collect();
+            let sizes: Vec<usize> = documents.documents.iter().map(|d| d.versions.len()).collect();
+            if let Proposed::Installed(scn, index) = self.propose(shard, Effect::Documents(documents)).await? {
+                self.park(subjects, &order, &sizes, scn, index);
+                return Ok(Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts });
+            }
+        }
+        let detail = "the documents change too fast: try again";
+        Err(Problem::unavailable(Outcome::NotProposed, detail).into())
+    }
+
+    /// Puts the documents of an applied push back into memory, at the versions they now have.
+    fn park(&self, subjects: Vec<Subject>, order: &[Place], sizes: &[usize], scn: Scn, index: u64) {
+        let mut newest = BTreeMap::new();
+        let mut position = 0;
+        for (place, size) in order.iter().zip(sizes) {
+            position += u32::try_from(*size).expect("a record has few versions");
+            newest.insert(place.clone(), VersionId { scn, ordinal: Ordinal { index, position: position - 1 } });
+        }
+        for subject in subjects {
+            let place = subject.place();
+            let version = newest.get(&place).copied().or_else(|| subject.head().map(|head| head.version));
+            if let (Some(version), Some(document)) = (version, subject.into_merge()) {
+                self.0.live.put(place.0, place.1, version, document);
+            }
+        }
+    }
+}
+
+/// A place that stands for a replica's pushes to one shard: no collection has the id 0.
+fn push_place(push: &Push) -> Place {
+    let key = format!("{}/{}", push.shard, push.replica);
+    (skerry_model::CollectionId::new(0), key.parse().expect("a replica id and a number are a valid key"))
+}
+
+/// The documents that a push names in collections that merge. What cannot be read names none and is refused later.
+fn documents_of(catalog: &Catalog, push: &Push) -> std::collections::BTreeSet<Place> {
+    let changes = push.changes.iter().filter_map(|change| skerry_channel::change::Change::decode(change).ok());
+    let merges = |change: &skerry_channel::change::Change| {
+        catalog.collection_by_id(change.collection).is_some_and(|(_, collection)| collection.policy.merges())
+    };
+    changes.filter(merges).map(|change| (change.collection, change.key)).collect()
+}
+
+fn panicked() -> Problem {
+    Problem::new(Kind::Internal, "loading the document failed in a way that is a bug; it is as it was")
+}
+
+/// Tells all who wait the same.
+fn refuse(batch: Vec<Waiting>, refused: &Refused) {
+    for waiting in batch {
+        let refused = match refused {
+            Refused::NotLeader(leader) => Refused::NotLeader(*leader),
+            Refused::Problem(problem) => Refused::Problem(problem.clone()),
+        };
+        // Whoever has gone away needs no answer.
+        let _ = waiting.answer.send(Err(refused));
+    }
+}
+
+struct AppliedWrites<'a> {
+    node: &'a Node,
+    context: &'a Context,
+    name: &'a CollectionName,
+    collection: &'a Collection,
+}
+
+impl AppliedWrites<'_> {
+    /// Answers everyone whose write was evaluated, queues the others again, and keeps the document in memory.
+    fn finish(
+        &self,
+        shard: &Shard,
+        place: &Place,
+        (scn, index): (Scn, u64),
+        subject: Option<Subject>,
+        answers: Vec<Result<Pending, Problem>>,
+        batch: Vec<Waiting>,
+    ) {
+        let made = answers.iter().flatten().filter_map(|pending| pending.position).max();
+        let id = |position: usize| {
+            let position = u32::try_from(position).expect("a record has few versions");
+            VersionId { scn, ordinal: Ordinal { index, position } }
+        };
+        let before = subject.as_ref().and_then(|subject| subject.head().map(|head| head.version));
+        let newest = made.map(id).or(before);
+        let active = self.context.catalog.digest(&self.collection.policy);
+        // A write that changed nothing is answered with the version that was there.
+        let stored = subject.as_ref().and_then(Subject::plugin);
+        let mut waiting = batch.into_iter();
+        for answer in answers {
+            let asked = waiting.next().expect("there is at most one answer for each request");
+            let answer = answer.map(|pending| match pending.position {
+                Some(position) => self.written(pending, Some(id(position)), active),
+                None if made.is_some() => self.written(pending, newest, active),
+                None => self.written(pending, newest, stored),
+            });
+            let _ = asked.answer.send(answer.map_err(Refused::from));
+        }
+        shard.requeue(place, waiting.collect());
+        if let (Some(version), Some(document)) = (newest, subject.and_then(Subject::into_merge)) {
+            self.node.0.live.put(place.0, place.1.clone(), version, document);
+        }
+    }
+
+    fn written(&self, pending: Pending, version: Option<VersionId>, plugin: Option<PluginDigest>) -> Written {
+        let stamp = version.filter(|_| pending.change != Change::Deleted).map(|version| Stamp {
+            etag: etag(self.context.timeline, version, plugin),
+            scn: Some(format!("{}.{}", self.context.timeline, version.scn)),
+            policy: self.context.catalog.describe(&self.collection.policy),
+            state: State::Committed,
+        });
+        tracing::trace!(collection = %self.name, change = ?pending.change, "a write was applied");
+        Written { change: pending.change, stamp }
+    }
+}

@@ -1,0 +1,113 @@
+//! A core node: its shards, and the way of every request to the leader that can take it.
+
+mod catalog;
+mod documents;
+mod evaluation;
+mod plugins;
+mod propose;
+mod reads;
+mod requests;
+mod shard;
+mod slots;
+mod start;
+
+use std::sync::Arc;
+
+use skerry_model::engine::Author;
+use skerry_model::env::Clock;
+use skerry_model::ids::{Nonce, shard_of};
+use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, ShardId, Timeline};
+
+use crate::consensus::network::peers::Peers;
+use crate::documents::live::LiveDocuments;
+use crate::env::executor::Executor;
+use crate::identity::Identities;
+
+pub(crate) use documents::known;
+pub use plugins::NodePlugins;
+pub use shard::Shard;
+pub use start::{Options, Running, StartError, start};
+
+/// A core node. Cheap to clone.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+pub(crate) struct Inner {
+    id: NodeId,
+    peers: Arc<Peers>,
+    identities: Identities,
+    folders: parking_lot::Mutex<std::collections::BTreeMap<NodeId, Nonce>>,
+    shards: Vec<Arc<Shard>>,
+    live: LiveDocuments,
+    slots: slots::Slots,
+    catalog_turn: tokio::sync::Semaphore,
+    plugins: Arc<NodePlugins>,
+    executor: Arc<dyn Executor>,
+    clock: Arc<dyn Clock>,
+    core: Author,
+    /// Until then the node grants no vote: before its restart it may have acknowledged a leader's lease.
+    votes_from: tokio::time::Instant,
+}
+
+impl Node {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.0.id
+    }
+
+    /// The cluster's nodes.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
+    /// The cluster's line of history.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.0.peers.founding().timeline
+    }
+
+    /// The node's clock.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    /// Every shard, in their order.
+    #[must_use]
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        &self.0.shards
+    }
+
+    /// A shard by its id.
+    #[must_use]
+    pub fn shard(&self, id: ShardId) -> Option<&Arc<Shard>> {
+        self.0.shards.get(usize::from(id.get()))
+    }
+
+    /// The shard of a document.
+    #[must_use]
+    pub fn shard_of(&self, collection: &CollectionName, key: &DocumentKey) -> &Arc<Shard> {
+        let shards = u16::try_from(self.0.shards.len()).expect("a cluster has at most a few shards");
+        self.shard(shard_of(collection, key, shards)).expect("the remainder is below the count")
+    }
+
+    /// What merge documents in memory hold together, in bytes.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.0.live.bytes()
+    }
+
+    /// Shard 0, which logs the catalog.
+    fn catalog_shard(&self) -> &Arc<Shard> {
+        &self.0.shards[0]
+    }
+}
+
+/// The core as a writer: one actor for each line of history, so that what a restore took back never meets a reused
+/// sequence number.
+fn core_author(timeline: Timeline) -> Author {
+    let incarnation = Incarnation { number: 0, nonce: Nonce::from_bytes(*timeline.as_bytes()) };
+    Author::new(Origin::core(), &incarnation)
+}

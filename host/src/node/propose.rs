@@ -1,0 +1,190 @@
+//! Proposing a record and hearing what became of it, and the read index that every answer without a record waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use skerry_api::problem::{Kind, Outcome, Problem};
+use skerry_model::{NodeId, Scn};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Node;
+use super::shard::{Refused, Shard};
+use crate::consensus::network::message::{Lane, Request, Response};
+use crate::documents::record::{Applied, Effect, Record};
+use crate::limits::{LEADER_TIMEOUT, PROPOSAL_TIMEOUT, READ_TIMEOUT, RECORD_BYTES_MAX, SCN_AHEAD_MS_MAX};
+
+/// How long to wait before asking again for a leader.
+const LEADER_POLL: Duration = Duration::from_millis(20);
+
+/// A record that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proposed {
+    /// Installed at this SCN and log index.
+    Installed(Scn, u64),
+    /// A precondition no longer held.
+    Stale,
+}
+
+impl Node {
+    /// Proposes an effect to a shard that this node leads, and waits until it is applied here.
+    pub(super) async fn propose(&self, shard: &Shard, effect: Effect) -> Result<Proposed, Refused> {
+        let scn = self.next_scn(shard)?;
+        let command = Record::new(scn, effect).encode();
+        let bytes = command.bytes().len();
+        if bytes > RECORD_BYTES_MAX {
+            let detail = format!("the change is {bytes} bytes in the log, the limit is {RECORD_BYTES_MAX}");
+            return Err(Problem::new(Kind::TooLarge, detail).into());
+        }
+        let permits = u32::try_from(bytes).expect("a record is at most 20 MiB");
+        let Ok(_in_flight) = Arc::clone(&shard.room).try_acquire_many_owned(permits) else {
+            let detail = format!("shard {} has too much in flight: try again", shard.id);
+            return Err(Problem::new(Kind::Overloaded, detail).into());
+        };
+        if !shard.raft.is_leader() {
+            return Err(Refused::NotLeader(shard.leader()));
+        }
+        let unknown = |detail: &str| Problem::unavailable(Outcome::Unknown, detail);
+        match timeout(PROPOSAL_TIMEOUT, shard.raft.client_write(command)).await {
+            Ok(Ok(response)) => match response.data {
+                Applied::Installed { scn } => Ok(Proposed::Installed(scn, response.log_id.index)),
+                Applied::Stale | Applied::Nothing => Ok(Proposed::Stale),
+            },
+            // openraft says the same whether the entry was never appended or was cut off again later, and one that was
+            // cut off here may live on elsewhere.
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Err(unknown("the leader changed while the write was under way: read before sending it again").into())
+            }
+            Ok(Err(error)) => {
+                tracing::error!(shard = %shard.id, %error, "a proposal failed");
+                Err(unknown("the write failed on its way: read before sending it again").into())
+            }
+            Err(_elapsed) => Err(unknown("no quorum answered in time: read before sending it again").into()),
+        }
+    }
+
+    /// The SCN to propose: the clock's, or the one after the last.
+    fn next_scn(&self, shard: &Shard) -> Result<Scn, Refused> {
+        let now_ms = self.0.clock.now_ms();
+        let last = shard.state.progress().scn;
+        if last.millis() > now_ms + SCN_AHEAD_MS_MAX {
+            let behind = last.millis() - now_ms;
+            let detail = format!("this node's clock is {behind} ms behind its shard's last change: set the clock");
+            return Err(Problem::unavailable(Outcome::NotProposed, detail).into());
+        }
+        let now = Scn::at_millis(now_ms).bits().max(last.bits() + 1);
+        let proposed = shard.last_proposed.fetch_max(now, Ordering::Relaxed);
+        Ok(Scn::from_bits(now.max(proposed)))
+    }
+
+    /// Makes sure that this node leads the shard and has applied all that leaders before it have committed: it
+    /// evaluates only then.
+    pub(super) async fn lead(&self, shard: &Shard) -> Result<(), Refused> {
+        let term = shard.term().get();
+        if shard.raft.is_leader() && shard.ready_term.load(Ordering::Acquire) == term {
+            return Ok(());
+        }
+        self.local_read_index(shard).await?;
+        shard.ready_term.store(term, Ordering::Release);
+        Ok(())
+    }
+
+    /// The read index of a shard that this node leads, once it is applied here (Ongaro 2014, section 6.4).
+    pub(super) async fn local_read_index(&self, shard: &Shard) -> Result<u64, Refused> {
+        let late = || Problem::unavailable(Outcome::NotProposed, "this node does not keep up with its shard: try again");
+        let no_quorum = || Problem::unavailable(Outcome::NotProposed, format!("shard {} has no quorum", shard.id));
+        let asked = timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
+        let linearizer = match asked {
+            Ok(Ok(linearizer)) => linearizer,
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
+                return Err(Refused::NotLeader(to.leader_id));
+            }
+            Ok(Err(_)) | Err(_) => return Err(no_quorum().into()),
+        };
+        let index = linearizer.read_log_id().index();
+        match linearizer.try_await_ready(&shard.raft, Some(READ_TIMEOUT)).await {
+            Ok(Ok(_)) => Ok(index),
+            Ok(Err(_)) | Err(_) => Err(late().into()),
+        }
+    }
+
+    /// Waits until this node has applied everything that was committed in a shard before the call: what makes a read
+    /// here linearizable.
+    pub(crate) async fn read_index(&self, shard: &Shard) -> Result<(), Problem> {
+        self.with_leader(shard, |leader| async move {
+            if leader == self.0.id {
+                return self.local_read_index(shard).await.map(|_| ());
+            }
+            let asked = self.0.peers.call(leader, Lane::Control, shard.id, Request::ReadIndex, READ_TIMEOUT).await;
+            match asked {
+                Ok(Response::ReadIndex(index)) => self.await_applied(shard, index).await,
+                Ok(Response::NotLeader(other)) => Err(Refused::NotLeader(other)),
+                // Nothing was changed by asking, so another may be asked.
+                Ok(_) | Err(_) => Err(Refused::NotLeader(None)),
+            }
+        })
+        .await
+    }
+
+    async fn await_applied(&self, shard: &Shard, index: u64) -> Result<(), Refused> {
+        let mut progress = shard.state.watch();
+        let caught_up = timeout(READ_TIMEOUT, progress.wait_for(|progress| progress.index >= index)).await;
+        match caught_up {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Problem::unavailable(Outcome::NotProposed, "this node lags behind its peers: try again").into()),
+        }
+    }
+
+    /// Does something with a shard's leader, and again with the next one while it turns out not to be the leader.
+    pub(super) async fn with_leader<T, F>(
+        &self,
+        shard: &Shard,
+        mut act: impl FnMut(NodeId) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<T, Refused>>,
+    {
+        let deadline = Instant::now() + LEADER_TIMEOUT;
+        let mut hint = None;
+        loop {
+            let leader = match hint.take() {
+                Some(leader) => leader,
+                None => self.await_leader(shard, deadline).await?,
+            };
+            match act(leader).await {
+                Ok(done) => return Ok(done),
+                Err(Refused::Problem(problem)) => return Err(*problem),
+                Err(Refused::NotLeader(other)) => {
+                    hint = other.filter(|other| *other != leader);
+                    if hint.is_none() {
+                        tokio::time::sleep(LEADER_POLL).await;
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(no_leader(shard));
+            }
+        }
+    }
+
+    async fn await_leader(&self, shard: &Shard, deadline: Instant) -> Result<NodeId, Problem> {
+        let mut metrics = shard.raft.metrics();
+        loop {
+            if let Some(leader) = metrics.borrow_and_update().current_leader {
+                return Ok(leader);
+            }
+            match timeout_at(deadline, metrics.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(no_leader(shard)),
+            }
+        }
+    }
+}
+
+fn no_leader(shard: &Shard) -> Problem {
+    let detail = format!("shard {} has no leader: fewer than half of its nodes can be reached", shard.id);
+    Problem::unavailable(Outcome::NotProposed, detail)
+}

@@ -1,0 +1,139 @@
+//! What this node answers its peers.
+
+use futures::future::BoxFuture;
+use openraft::errors::{Fatal, RaftError};
+use skerry_model::ShardId;
+use skerry_model::ids::Nonce;
+
+use super::Node;
+use super::shard::Refused;
+use crate::consensus::network::hello::{Hello, PROTOCOL, Purpose, Welcome};
+use crate::consensus::network::message::{Request, Response};
+use crate::consensus::network::server::Handler;
+use crate::consensus::state_machine::StateMachine;
+use crate::consensus::types::{Raft, TypeConfig};
+
+impl Handler for Node {
+    fn hello(&self, hello: &Hello) -> BoxFuture<'_, Welcome> {
+        let hello = hello.clone();
+        Box::pin(async move { self.welcome(&hello).await.unwrap_or_else(Welcome::Refused) })
+    }
+
+    fn raft(&self, shard: ShardId) -> Option<Raft<StateMachine>> {
+        self.shard(shard).map(|shard| shard.raft.clone())
+    }
+
+    fn call(&self, shard: ShardId, request: Request) -> BoxFuture<'_, Response> {
+        Box::pin(self.answer(shard, request))
+    }
+}
+
+impl Node {
+    /// Whether a caller may come in; the error is why not.
+    async fn welcome(&self, hello: &Hello) -> Result<Welcome, String> {
+        let founding = self.0.peers.founding();
+        if hello.protocol != PROTOCOL {
+            return Err(format!("this node speaks protocol {PROTOCOL}, the caller {}", hello.protocol));
+        }
+        if hello.to != self.0.id {
+            return Err(format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to));
+        }
+        if !founding.members.iter().any(|(id, _)| *id == hello.node) {
+            return Err(format!("node {} is not a member of this cluster", hello.node));
+        }
+        let known = self.0.folders.lock().get(&hello.node).copied();
+        match &hello.purpose {
+            Purpose::Join => {
+                let known_by_another_folder = known.is_some_and(|known| known != hello.folder);
+                if !known_by_another_folder {
+                    self.remember(hello, known).await?;
+                }
+                Ok(Welcome::Cluster { founding: founding.clone(), known_by_another_folder })
+            }
+            Purpose::Traffic { cluster, timeline, .. } => {
+                if *cluster != founding.cluster {
+                    return Err(format!("this node is of cluster {}, the caller of {cluster}", founding.cluster));
+                }
+                if *timeline != founding.timeline {
+                    return Err(format!("this node is on timeline {}, the caller on {timeline}", founding.timeline));
+                }
+                if known.is_some_and(|known| known != hello.folder) {
+                    return Err(format!(
+                        "node {} calls from another data folder than the one this cluster knows: a node whose folder \
+                         was lost does not come back under its old id",
+                        hello.node
+                    ));
+                }
+                self.remember(hello, known).await?;
+                Ok(Welcome::Come)
+            }
+        }
+    }
+
+    /// Keeps a caller's folder for good before it is let in, so that an emptied one is recognised later.
+    async fn remember(&self, hello: &Hello, known: Option<Nonce>) -> Result<(), String> {
+        if known.is_none() {
+            let stored = self.0.identities.set_peer(hello.node, hello.folder).await;
+            stored.map_err(|error| format!("this node cannot store who called: {error}"))?;
+            self.0.folders.lock().insert(hello.node, hello.folder);
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, id: ShardId, request: Request) -> Response {
+        let Some(shard) = self.shard(id) else { return Response::Failed(format!("there is no shard {id}")) };
+        let too_soon = tokio::time::Instant::now() < self.0.votes_from;
+        match request {
+            // A leader's lease that this node acknowledged before its restart may still run.
+            Request::Vote(_) | Request::PreVote(_) if too_soon => {
+                Response::Failed("this node has just started and does not vote yet".to_owned())
+            }
+            Request::Vote(vote) => raft_answer(shard.raft.vote(vote).await, Response::Vote),
+            Request::PreVote(vote) => raft_answer(shard.raft.pre_vote(vote).await, Response::Vote),
+            Request::Heartbeat(entries) | Request::Append(entries) => {
+                raft_answer(shard.raft.append_entries(entries).await, Response::Heartbeat)
+            }
+            Request::TransferLeader(transfer) => match shard.raft.handle_transfer_leader(transfer).await {
+                Ok(answer) => Response::TransferLeader(answer),
+                Err(fatal) => Response::Failed(fatal.to_string()),
+            },
+            Request::ReadIndex => match self.local_read_index(shard).await {
+                Ok(index) => Response::ReadIndex(index),
+                Err(Refused::NotLeader(leader)) => Response::NotLeader(leader),
+                Err(Refused::Problem(problem)) => Response::Failed(problem.detail),
+            },
+            Request::Write(at, write) => {
+                answer(self.write_here(shard, at, write).await, |done| Response::Written(Box::new(done)))
+            }
+            Request::Push(push) => answer(self.push_here(shard, &push).await, |done| Response::Pushed(Box::new(done))),
+            Request::Catalog(step) => {
+                answer(self.step_here(shard, step).await, |done| Response::Catalog(Box::new(done)))
+            }
+            Request::Deploy(name, component) => {
+                answer(self.deploy_here(shard, name, component).await, |done| Response::Deployed(Box::new(done)))
+            }
+            Request::HasPlugin(digest) => Response::HasPlugin(self.has_plugin(shard, digest).await),
+        }
+    }
+}
+
+fn raft_answer<T>(answer: Result<T, RaftError<TypeConfig>>, respond: impl FnOnce(T) -> Response) -> Response {
+    match answer {
+        Ok(answer) => respond(answer),
+        Err(error) => {
+            let fatal: Option<&Fatal<TypeConfig>> = error.fatal();
+            Response::Failed(fatal.map_or_else(|| error.to_string(), ToString::to_string))
+        }
+    }
+}
+
+fn answer<T>(
+    done: Result<T, Refused>,
+    respond: impl FnOnce(Result<T, skerry_api::problem::Problem>) -> Response,
+) -> Response {
+    match done {
+        Ok(done) => respond(Ok(done)),
+        Err(Refused::Problem(problem)) => respond(Err(*problem)),
+        Err(Refused::NotLeader(leader)) => Response::NotLeader(leader),
+    }
+}

@@ -1,0 +1,396 @@
+//! From a data folder to a running node: identity, cluster, shards, node port.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, SnapshotPolicy};
+use skerry_model::env::{Clock, Random};
+use skerry_model::ids::Nonce;
+use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
+use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
+use skerry_store::{LogDb, LogWriter, Mode, StateDb, StateWriter};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::shard::Refused;
+use super::{Inner, Node, NodePlugins, Shard, core_author, slots};
+use crate::consensus::log_store::LogStore;
+use crate::consensus::network::adapter::Factory;
+use crate::consensus::network::hello::{Founding, Welcome};
+use crate::consensus::network::peers::{Caller, Peers, ask_to_join};
+use crate::consensus::network::server::serve;
+use crate::consensus::state_machine::StateMachine;
+use crate::consensus::types::{NodeAddress, Raft};
+use crate::consensus::{log_store, network::server::Handler};
+use crate::documents::live::LiveDocuments;
+use crate::documents::record::Effect;
+use crate::env::executor::Executor;
+use crate::env::network::Network;
+use crate::identity::{self, Identities, Identity};
+use crate::limits::{JOIN_PAUSE, STOP_TIMEOUT};
+
+/// Raft's timers, in milliseconds.
+const HEARTBEAT_MS: u64 = 100;
+const ELECTION_MS_MIN: u64 = 500;
+const ELECTION_MS_MAX: u64 = 1_000;
+
+/// What a node is started with.
+pub struct Options {
+    /// Its id.
+    pub node: NodeId,
+    /// Every node of the cluster, this one among them.
+    pub members: Vec<(NodeId, NodeAddress)>,
+    /// Where its node port listens; peers reach it at the address in `members`.
+    pub listen: String,
+    /// Whether it founds the cluster, when its folder belongs to none.
+    pub bootstrap: bool,
+    /// How many shards a new cluster gets.
+    pub shards: u16,
+    /// The log database.
+    pub log: Arc<dyn LogDb>,
+    /// The state database.
+    pub state: Arc<dyn StateDb>,
+    /// Whether the writers have threads of their own.
+    pub mode: Mode,
+    /// The network.
+    pub network: Arc<dyn Network>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Where evaluations run.
+    pub executor: Arc<dyn Executor>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The databases.
+    #[error(transparent)]
+    Store(#[from] skerry_store::Error),
+    /// The data folder is in use or cannot be made.
+    #[error("cannot use the data folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The identity.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] log_store::Error),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] crate::consensus::state_machine::Error),
+    /// The plugin runtime.
+    #[error(transparent)]
+    Runtime(#[from] skerry_runtime::Error),
+    /// The port.
+    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The folder is another node's.
+    #[error("the data folder belongs to node {found}, but the node was started as {asked}")]
+    OtherNode {
+        /// Whose it is.
+        found: NodeId,
+        /// What was asked.
+        asked: NodeId,
+    },
+    /// The members do not fit.
+    #[error("{0}")]
+    Members(String),
+    /// The folder is empty, but the cluster knows the node.
+    #[error(
+        "the data folder is empty, but the cluster already knows node {node}: a folder that was lost or emptied never \
+         comes back under an old id, since it may have voted and acknowledged writes; put the folder back"
+    )]
+    Emptied {
+        /// The node.
+        node: NodeId,
+    },
+    /// Peers refuse the node.
+    #[error("node {peer} refuses this node: {reason}")]
+    Refused {
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// openraft.
+    #[error("shard {shard} cannot start: {reason}")]
+    Raft {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        reason: String,
+    },
+    /// Stopped while it waited for the cluster.
+    #[error("stopped before the cluster was there")]
+    Stopped,
+}
+
+/// A node that runs.
+pub struct Running {
+    /// The node.
+    pub node: Node,
+    tasks: JoinSet<()>,
+    log: Arc<LogWriter>,
+    state: StateWriter,
+}
+
+/// Starts a node: waits until its cluster is founded, then runs its shards.
+///
+/// # Errors
+/// [`StartError`] says what to do.
+pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running, StartError> {
+    let log = Arc::new(LogWriter::start(Arc::clone(&options.log), options.mode)?);
+    let state = StateWriter::start(Arc::clone(&options.state), options.mode)?;
+    let identities = Identities::new(Arc::clone(&options.log), Arc::clone(&log));
+    let (identity, is_restart) = own_identity(&options, &identities).await?;
+    let identity = match &identity.founding {
+        Some(_) => identity,
+        None => join_or_found(&options, &identities, identity, stop).await?,
+    };
+    // Only now, so that a node without a cluster refuses connections at once instead of leaving its peers waiting.
+    let listening = options.network.listen(&options.listen).await;
+    let listener = listening.map_err(|source| StartError::Listen { address: options.listen.clone(), source })?;
+    let founding = identity.founding.clone().expect("the node has founded or joined a cluster");
+    let caller = Caller { node: identity.node, folder: identity.folder };
+    let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
+    let shards = open_shards(&options, &peers, &log, &state, !is_restart).await?;
+    let wait = if is_restart { Duration::from_millis(ELECTION_MS_MAX) } else { Duration::ZERO };
+    let catalog = Arc::clone(&shards[0].state);
+    let node = Node(Arc::new(Inner {
+        id: identity.node,
+        identities: identities.clone(),
+        folders: parking_lot::Mutex::new(identities.peers()?),
+        live: LiveDocuments::default(),
+        slots: slots::Slots::default(),
+        catalog_turn: tokio::sync::Semaphore::new(1),
+        plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
+        executor: options.executor,
+        clock: options.clock,
+        core: core_author(peers.founding().timeline),
+        votes_from: tokio::time::Instant::now() + wait,
+        peers,
+        shards,
+    }));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
+    for shard in node.shards() {
+        found_shard(&node, &identity, shard).await?;
+        tasks.spawn(node.clone().tend(Arc::clone(shard), wait));
+        if shard.id.get() > 0 {
+            tasks.spawn(node.clone().carry_catalog(Arc::clone(shard)));
+        }
+    }
+    Ok(Running { node, tasks, log, state })
+}
+
+impl Running {
+    /// Waits until something happens after which the node must stop; the text says what.
+    pub async fn failed(&self) -> String {
+        let stopped = self.node.shards().iter().map(|shard| {
+            let mut metrics = shard.raft.metrics();
+            Box::pin(async move {
+                loop {
+                    if let Err(fatal) = &metrics.borrow_and_update().running_state {
+                        return format!("shard {} has stopped: {fatal}", shard.id);
+                    }
+                    if metrics.changed().await.is_err() {
+                        return format!("shard {} has stopped", shard.id);
+                    }
+                }
+            })
+        });
+        tokio::select! {
+            biased;
+            error = self.log.failed() => format!("the log database failed: {error}"),
+            error = self.state.failed() => format!("the state database failed: {error}"),
+            (stopped, _, _) = futures::future::select_all(stopped) => stopped,
+        }
+    }
+
+    /// Stops: the shards first, then what they wrote is put on the disk.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        let shards = self.node.shards().iter().map(|shard| shard.raft.shutdown());
+        if tokio::time::timeout(STOP_TIMEOUT, futures::future::join_all(shards)).await.is_err() {
+            tracing::warn!("a shard did not stop in time");
+        }
+        if let Err(error) = self.state.flush().await {
+            tracing::error!(%error, "the state database could not be written out: the log replays it");
+        }
+    }
+}
+
+/// The identity in the folder, made first when there is none; and whether the node has run in its cluster before.
+async fn own_identity(options: &Options, identities: &Identities) -> Result<(Identity, bool), StartError> {
+    if let Some(identity) = identities.own()? {
+        if identity.node != options.node {
+            return Err(StartError::OtherNode { found: identity.node, asked: options.node });
+        }
+        let is_restart = identity.founding.is_some();
+        return Ok((identity, is_restart));
+    }
+    let folder = Nonce::from_bytes(options.random.id());
+    let identity = Identity { node: options.node, folder, founding: None, founder: false };
+    // On the disk before any peer hears of this folder, so that a crash right after is not taken for a lost folder.
+    identities.set_own(&identity).await?;
+    Ok((identity, false))
+}
+
+async fn join_or_found(
+    options: &Options,
+    identities: &Identities,
+    mut identity: Identity,
+    stop: &CancellationToken,
+) -> Result<Identity, StartError> {
+    check_members(options)?;
+    let caller = Caller { node: identity.node, folder: identity.folder };
+    let others = || options.members.iter().filter(|(id, _)| *id != options.node);
+    let mut told = false;
+    loop {
+        let mut joined = None;
+        for (peer, address) in others() {
+            match ask_to_join(&*options.network, &*options.clock, &caller, *peer, &address.node).await {
+                Ok(Welcome::Cluster { known_by_another_folder: true, .. }) => {
+                    return Err(StartError::Emptied { node: options.node });
+                }
+                Ok(Welcome::Cluster { founding, .. }) => joined = Some(founding),
+                Ok(Welcome::Refused(reason)) => return Err(StartError::Refused { peer: *peer, reason }),
+                Ok(Welcome::Come | Welcome::NotYet) => {}
+                Err(error) => tracing::debug!(%peer, %error, "a peer did not answer"),
+            }
+        }
+        let founder = joined.is_none() && options.bootstrap;
+        if let Some(founding) = joined.or_else(|| founder.then(|| found(options))) {
+            identity.founding = Some(founding);
+            identity.founder = founder;
+            identities.set_own(&identity).await?;
+            return Ok(identity);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!("waiting for the node that was started with --bootstrap");
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(StartError::Stopped),
+            () = tokio::time::sleep(JOIN_PAUSE) => {}
+        }
+    }
+}
+
+fn found(options: &Options) -> Founding {
+    Founding {
+        cluster: ClusterId::from_bytes(options.random.id()),
+        timeline: Timeline::from_bytes(options.random.id()),
+        shards: options.shards,
+        members: options.members.clone(),
+    }
+}
+
+fn check_members(options: &Options) -> Result<(), StartError> {
+    let members = |text: String| Err(StartError::Members(text));
+    let count = options.members.len();
+    if !matches!(count, 1 | 3 | 5) {
+        return members(format!("a cluster has 1, 3 or 5 nodes, --member names {count}"));
+    }
+    let by_id: BTreeMap<_, _> = options.members.iter().map(|(id, address)| (*id, address)).collect();
+    if by_id.len() != count {
+        return members("two --member have the same id".to_owned());
+    }
+    if !by_id.contains_key(&options.node) {
+        return members(format!("--member does not name node {} itself", options.node));
+    }
+    if !(1..=crate::limits::SHARDS_MAX).contains(&options.shards) {
+        return members(format!("--shards is {}, allowed are 1 to {}", options.shards, crate::limits::SHARDS_MAX));
+    }
+    Ok(())
+}
+
+async fn open_shards(
+    options: &Options,
+    peers: &Arc<Peers>,
+    log: &Arc<LogWriter>,
+    state: &StateWriter,
+    may_campaign: bool,
+) -> Result<Vec<Arc<Shard>>, StartError> {
+    let config = Config {
+        cluster_name: peers.founding().cluster.to_string(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS_MIN,
+        election_timeout_max: ELECTION_MS_MAX,
+        enable_pre_vote: Some(true),
+        // The log is kept whole, so nobody ever needs a snapshot.
+        snapshot_policy: SnapshotPolicy::Never,
+        replication_lag_threshold: u64::MAX,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..Config::default()
+    };
+    let mut shards = Vec::new();
+    for number in 0..peers.founding().shards {
+        let shard = ShardId::new(number);
+        let raft = |reason: String| StartError::Raft { shard, reason };
+        let config = config.clone().validate().map_err(|error| raft(error.to_string()))?;
+        let (machine, replica) = StateMachine::open(shard, state.shard(&format!("shard-{number:05}-0"))?)?;
+        let store = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
+        let factory = Factory { shard, peers: Arc::clone(peers) };
+        let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
+        let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
+        group.runtime_config().elect(may_campaign);
+        group.run();
+        shards.push(Arc::new(Shard::new(group, replica)));
+    }
+    Ok(shards)
+}
+
+/// Makes a new shard's first membership, on the node that founded the cluster. Done again after a crash half-way.
+async fn found_shard(node: &Node, identity: &Identity, shard: &Shard) -> Result<(), StartError> {
+    let raft = |reason: String| StartError::Raft { shard: shard.id, reason };
+    let initialized = shard.raft.is_initialized().await.map_err(|error| raft(error.to_string()))?;
+    if !identity.founder || initialized {
+        return Ok(());
+    }
+    let members: BTreeMap<NodeId, NodeAddress> = node.peers().founding().members.iter().cloned().collect();
+    shard.raft.initialize(members).await.map_err(|error| raft(error.to_string()))
+}
+
+impl Node {
+    /// Sees to one shard: campaigns only once the wait after a restart is over, and writes a new shard's first record.
+    async fn tend(self, shard: Arc<Shard>, wait: Duration) {
+        tokio::time::sleep(wait).await;
+        shard.raft.runtime_config().elect(true);
+        let mut metrics = shard.raft.server_metrics();
+        while shard.state.progress().scn == skerry_model::Scn::ZERO {
+            metrics.borrow_and_update();
+            if shard.raft.is_leader() {
+                match self.found(&shard).await {
+                    Ok(()) => return,
+                    Err(refused) => tracing::debug!(shard = %shard.id, ?refused, "the first record was not written"),
+                }
+                tokio::time::sleep(JOIN_PAUSE).await;
+            } else if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn found(&self, shard: &Shard) -> Result<(), Refused> {
+        self.lead(shard).await?;
+        let founding = self.0.peers.founding();
+        let effect = Effect::Found { cluster: founding.cluster, timeline: founding.timeline };
+        self.propose(shard, effect).await.map(|_| ())
+    }
+}

@@ -1,0 +1,3 @@
+//! What others are told of a shard's documents.
+
+pub mod feed;

@@ -1,0 +1,132 @@
+//! A core node as a process: databases, node, HTTP, until it is told to stop or must.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use skerry_api::guard::Allowed;
+use skerry_model::NodeId;
+use skerry_model::env::{SystemClock, SystemRandom};
+use skerry_store::Mode;
+use skerry_store::fjall::{FjallLog, FjallState};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::consensus::types::NodeAddress;
+use crate::env::executor::Threads;
+use crate::env::network::Tcp;
+use crate::limits::EVALUATION_THREADS;
+use crate::node::{self, Running, StartError};
+use crate::telemetry::metrics::Metrics;
+
+/// What `skerry serve` is told.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The node's id.
+    pub node: NodeId,
+    /// Where the HTTP API listens.
+    pub http: SocketAddr,
+    /// Where the node port listens.
+    pub node_address: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Whether this node founds the cluster.
+    pub bootstrap: bool,
+    /// Every node of the cluster, this one among them.
+    pub members: Vec<(NodeId, NodeAddress)>,
+    /// How many shards a new cluster gets; none for one per four processor cores, 1 to 8.
+    pub shards: Option<u16>,
+}
+
+/// Why a node did not run or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address that others could reach.
+    #[error("{0} is not a loopback address: only loopback is served, since there is no TLS yet")]
+    NotLoopback(SocketAddr),
+    /// The node.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The HTTP port.
+    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// Something after which a node must not go on.
+    #[error("the node stopped: {0}")]
+    Failed(String),
+    /// The HTTP server.
+    #[error("the HTTP server failed: {0}")]
+    Http(#[source] io::Error),
+}
+
+/// Runs a node until `stop`; `ready` is told once it serves.
+///
+/// # Errors
+/// [`Error`] says what to do.
+pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnOnce()) -> Result<(), Error> {
+    for address in [options.http, options.node_address] {
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback(address));
+        }
+    }
+    let listen = |source| Error::Listen { address: options.http, source };
+    let listener = TcpListener::bind(options.http).await.map_err(listen)?;
+    let running = node::start(node_options(&options)?, &stop).await?;
+    let router = crate::api::router(&running.node, &Metrics::default(), Allowed::default());
+    tracing::info!(node = %options.node, http = %options.http, "serving");
+    ready();
+    let failed = {
+        let stopped = stop.clone();
+        // Long polls would hold a graceful end for half a minute; their clients ask again elsewhere.
+        let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            reason = running.failed() => Some(Error::Failed(reason)),
+            ended = async { server.await } => ended.err().map(Error::Http),
+        }
+    };
+    stop_running(running).await;
+    failed.map_or(Ok(()), Err)
+}
+
+async fn stop_running(running: Running) {
+    running.stop().await;
+    tracing::info!("stopped");
+}
+
+fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
+    let folder = |name: &str| make_folder(&options.data.join(name));
+    let log = FjallLog::open(&folder("log")?)?;
+    let state = FjallState::open(&folder("state")?)?;
+    Ok(node::Options {
+        node: options.node,
+        members: options.members.clone(),
+        listen: options.node_address.to_string(),
+        bootstrap: options.bootstrap,
+        shards: options.shards.unwrap_or_else(default_shards),
+        log: Arc::new(log),
+        state: Arc::new(state),
+        mode: Mode::Thread,
+        network: Arc::new(Tcp),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        executor: Arc::new(Threads::new(EVALUATION_THREADS)),
+    })
+}
+
+fn make_folder(path: &Path) -> Result<PathBuf, StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::Folder { path: path.to_owned(), source })?;
+    Ok(path.to_owned())
+}
+
+/// One shard per four processor cores, 1 to 8.
+fn default_shards() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from((cores / 4).clamp(1, 8)).expect("at most 8")
+}

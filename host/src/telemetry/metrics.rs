@@ -1,0 +1,109 @@
+//! Metrics in the Prometheus text format. What lives in other parts' counters is read when the page is asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::node::Node;
+
+/// Seconds; from a local read to a stalled disk.
+const LATENCY_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// The metrics of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    requests: Family<RouteLabels, Counter>,
+    latency: Family<PathLabels, Histogram>,
+    shard: ShardGauges,
+    live_bytes: Gauge,
+}
+
+#[derive(Default)]
+struct ShardGauges {
+    term: Family<ShardLabels, Gauge>,
+    leads: Family<ShardLabels, Gauge>,
+    last: Family<ShardLabels, Gauge>,
+    applied: Family<ShardLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    method: String,
+    route: String,
+    status: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabels {
+    method: String,
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShardLabels {
+    shard: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let requests = Family::default();
+        let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+        let shard = ShardGauges::default();
+        let live_bytes = Gauge::default();
+        let mut registry = Registry::with_prefix("skerry");
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register("http_request_seconds", "Time until a request was answered", latency.clone());
+        registry.register("raft_term", "The term this node is in", shard.term.clone());
+        registry.register("raft_leads", "1 where this node leads the shard", shard.leads.clone());
+        registry.register("raft_last_index", "Last record in this node's log", shard.last.clone());
+        registry.register("raft_applied_index", "Last record applied by this node", shard.applied.clone());
+        registry.register("live_documents_bytes", "Merge documents kept in memory", live_bytes.clone());
+        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes }))
+    }
+}
+
+impl Metrics {
+    /// Counts one request. A route that does not exist counts as `none`, so that callers cannot make metrics grow.
+    pub fn observe(&self, method: &Method, route: Option<&str>, status: StatusCode, took: Duration) {
+        let (method, route) = (method.to_string(), route.unwrap_or("none").to_owned());
+        let status = u32::from(status.as_u16());
+        let labels = PathLabels { method: method.clone(), route: route.clone() };
+        self.0.latency.get_or_create(&labels).observe(took.as_secs_f64());
+        self.0.requests.get_or_create(&RouteLabels { method, route, status }).inc();
+    }
+
+    /// The page.
+    ///
+    /// # Panics
+    /// Never: writing to memory does not fail.
+    #[must_use]
+    pub fn render(&self, node: &Node) -> String {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        for shard in node.shards() {
+            let labels = ShardLabels { shard: u32::from(shard.id.get()) };
+            let gauges = &self.0.shard;
+            gauges.term.get_or_create(&labels).set(number(shard.term().get()));
+            gauges.leads.get_or_create(&labels).set(i64::from(shard.raft.is_leader()));
+            let last = shard.raft.metrics().borrow_watched().last_log_index.unwrap_or_default();
+            gauges.last.get_or_create(&labels).set(number(last));
+            gauges.applied.get_or_create(&labels).set(number(shard.state.progress().index));
+        }
+        self.0.live_bytes.set(number(node.live_bytes()));
+        let mut page = String::new();
+        encode(&mut page, &self.0.registry.lock()).expect("memory takes every write");
+        page
+    }
+}

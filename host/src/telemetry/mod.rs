@@ -1,0 +1,4 @@
+//! What a node tells its operator.
+
+pub mod logs;
+pub mod metrics;

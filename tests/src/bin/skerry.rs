@@ -1,0 +1,5 @@
+//! The `skerry` command line, built for the tests.
+
+fn main() -> std::process::ExitCode {
+    skerry_host::cli::main()
+}

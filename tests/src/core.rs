@@ -1,0 +1,193 @@
+//! A core without sockets and without Raft: the real evaluation, records, application and feed over simulated storage,
+//! one log per shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skerry_api::documents::{Address, Conditions, WriteRequest};
+use skerry_api::problem::Problem;
+use skerry_channel::change::Change;
+use skerry_channel::message::{Batch, Pull, Pulled, Push, Pushed, Welcome};
+use skerry_channel::push::receiver::{Judgement, judge};
+use skerry_host::catalog::{Catalog, Step};
+use skerry_host::consensus::state_machine::Progress;
+use skerry_host::documents::apply::apply;
+use skerry_host::documents::evaluate::{Context, Resolvers, Subject, evaluate_push, evaluate_writes};
+use skerry_host::documents::keys::header::{self, Header};
+use skerry_host::documents::read;
+use skerry_host::documents::record::{Applied, Documents, Effect, Record};
+use skerry_host::replication::feed::Feed;
+use skerry_model::document::View;
+use skerry_model::engine::{Author, Write};
+use skerry_model::ids::shard_of;
+use skerry_model::{ClusterId, Incarnation, Nonce, Origin, Scn, Timeline};
+use skerry_store::simulated::Disk;
+use skerry_store::{Keyspace, StateDb};
+
+const TIMELINE: Timeline = Timeline::from_bytes([2; 16]);
+
+/// The core.
+pub struct Core {
+    /// Its clock, in milliseconds since 1970.
+    pub now_ms: u64,
+    shards: Vec<Shard>,
+    resolvers: Arc<dyn Resolvers>,
+}
+
+struct Shard {
+    rows: Arc<dyn Keyspace>,
+    header: Header,
+    catalog: Catalog,
+    index: u64,
+}
+
+impl Core {
+    /// An empty core.
+    ///
+    /// # Panics
+    /// When simulated storage fails.
+    #[must_use]
+    pub fn new(shards: u16, resolvers: Arc<dyn Resolvers>) -> Self {
+        let disk = Disk::new(0);
+        let shards = (0..shards).map(|number| Shard {
+            rows: disk.state().keyspace(&number.to_string()).expect("simulated storage works"),
+            header: Header::default(),
+            catalog: Catalog::default(),
+            index: 0,
+        });
+        Self { now_ms: 1_700_000_000_000, shards: shards.collect(), resolvers }
+    }
+
+    /// The catalog's next step, on every shard.
+    pub fn step(&mut self, step: &Step) {
+        let now_ms = self.now_ms;
+        for shard in &mut self.shards {
+            let version = shard.catalog.version.next();
+            shard.propose(now_ms, Effect::Catalog { version, step: step.clone() });
+        }
+    }
+
+    /// A client's write.
+    ///
+    /// # Errors
+    /// What the client would hear.
+    ///
+    /// # Panics
+    /// When the catalog does not have the collection.
+    pub fn write(&mut self, at: &Address, write: Write) -> Result<(), Problem> {
+        let context = self.context();
+        let number = shard_of(&at.collection, &at.key, self.count());
+        let shard = &mut self.shards[usize::from(number.get())];
+        let collection = context.catalog.collection(&at.collection).expect("the collection is there");
+        let (subject, _) = Subject::load(&*shard.rows, collection, &at.key, None)?;
+        let request = WriteRequest { write, conditions: Conditions::default() };
+        let mut evaluated = evaluate_writes(&context, collection, subject, &[&request]);
+        if let Some(effect) = evaluated.effect {
+            let documents = Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
+            shard.propose(self.now_ms, Effect::Documents(documents));
+        }
+        evaluated.answers.remove(0).map(|_| ())
+    }
+
+    /// What an edge is welcomed with.
+    #[must_use]
+    pub fn welcome(&self) -> Welcome {
+        Welcome {
+            cluster: ClusterId::from_bytes([1; 16]),
+            timeline: TIMELINE,
+            shards: self.count(),
+            now_ms: self.now_ms,
+            catalog: self.shards[0].catalog.for_edges(),
+        }
+    }
+
+    /// Judges a batch.
+    ///
+    /// # Panics
+    /// When simulated storage fails.
+    pub fn push(&mut self, push: &Push) -> Pushed {
+        let context = self.context();
+        let shard = &mut self.shards[usize::from(push.shard.get())];
+        let known = read::watermark(&*shard.rows, &push.replica).expect("simulated storage works");
+        let end = match judge(known.as_ref(), push) {
+            Judgement::Take(end) => end,
+            Judgement::Answer(answer) => return answer,
+        };
+        let mut subjects = BTreeMap::new();
+        for change in push.changes.iter().filter_map(|change| Change::decode(change).ok()) {
+            let Some((_, collection)) = context.catalog.collection_by_id(change.collection) else { continue };
+            if collection.policy.merges() {
+                let loaded = Subject::load(&*shard.rows, collection, &change.key, None);
+                let (subject, _) = loaded.expect("simulated storage works");
+                subjects.insert((change.collection, change.key), subject);
+            }
+        }
+        let evaluated = evaluate_push(&context, known.as_ref(), push, end, subjects).expect("the resolver runs");
+        let effect = evaluated.documents.push.clone().expect("a push moves its watermark");
+        shard.propose(self.now_ms, Effect::Documents(evaluated.documents));
+        Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts }
+    }
+
+    /// What is new for an edge.
+    ///
+    /// # Panics
+    /// When simulated storage fails.
+    #[must_use]
+    pub fn pull(&self, pull: &Pull) -> Pulled {
+        let batch = |(shard, cursor): (&Shard, _)| -> Option<Batch> {
+            let progress = Progress { index: shard.index, scn: shard.header.scn, catalog: shard.catalog.version };
+            let feed = Feed { rows: &*shard.rows, catalog: &shard.catalog, progress };
+            feed.batch(cursor, &pull.subscription).expect("simulated storage works")
+        };
+        let batches = self.shards.iter().zip(&pull.cursors).filter_map(batch).collect();
+        let catalog = &self.shards[0].catalog;
+        let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
+        Pulled { batches, catalog, timeline: TIMELINE }
+    }
+
+    /// What a reader sees, and how many conflicts are open in it.
+    ///
+    /// # Panics
+    /// When simulated storage fails or the catalog does not have the collection.
+    #[must_use]
+    pub fn view(&self, at: &Address) -> Option<(View, u32)> {
+        let shard = &self.shards[usize::from(shard_of(&at.collection, &at.key, self.count()).get())];
+        let collection = shard.catalog.collection(&at.collection).expect("the collection is there");
+        let newest = read::newest(&*shard.rows, collection.id, &at.key).expect("simulated storage works");
+        newest.and_then(|(head, seen)| seen.view.map(|view| (view, head.conflicts)))
+    }
+
+    fn context(&self) -> Context {
+        let incarnation = Incarnation { number: 0, nonce: Nonce::from_bytes(*TIMELINE.as_bytes()) };
+        Context {
+            catalog: Arc::new(self.shards[0].catalog.clone()),
+            timeline: TIMELINE,
+            core: Author::new(Origin::core(), &incarnation),
+            now_ms: self.now_ms,
+            resolvers: Arc::clone(&self.resolvers),
+        }
+    }
+
+    fn count(&self) -> u16 {
+        u16::try_from(self.shards.len()).expect("a core has few shards")
+    }
+}
+
+impl Shard {
+    /// Encodes, decodes and applies a record, as log and state machine do.
+    fn propose(&mut self, now_ms: u64, effect: Effect) {
+        self.index += 1;
+        let command = Record::new(Scn::at_millis(now_ms), effect).encode();
+        let record = Record::decode(&command).expect("it was just encoded");
+        let applied = apply(&self.header, &self.catalog, &*self.rows, self.index, &record);
+        let application = applied.expect("simulated storage works");
+        assert!(matches!(application.applied, Applied::Installed { .. }), "nothing else proposes");
+        self.header.scn = application.scn;
+        if let Some(catalog) = application.catalog {
+            self.catalog = catalog;
+        }
+        let mut batch = application.batch;
+        batch.put(header::key(), header::encode(&self.header));
+        self.rows.commit(batch).expect("simulated storage works");
+    }
+}

@@ -22,10 +22,12 @@ pub const SCAN_STEP_ROWS: usize = 512;
 pub const SCAN_STEP_BYTES: usize = 4 << 20;
 /// Views computed anew, and rows of a vanished collection removed, in one round of upkeep.
 pub const UPKEEP_STEPS_MAX: usize = 64;
-/// Bodies of requests to the HTTP API.
-pub const HTTP_BODY_BYTES_MAX: usize = 2 << 20;
+/// Bodies of requests to an edge's own routes, which have none to speak of; the document routes have their own limit.
+pub const SYNC_BODY_BYTES_MAX: usize = 64 << 10;
 /// A plugin component as it is fetched from the core.
 pub const COMPONENT_BYTES_MAX: usize = skerry_model::limits::PLUGIN_BYTES_MAX;
+/// Plugins of which it is remembered that they do not compile here.
+pub const PLUGIN_FAILURES_MAX: usize = 32;
 /// How long a pull asks the core to wait for news, in milliseconds.
 pub const PULL_WAIT_MS: u32 = 25_000;
 /// How long an exchange with the core may take beside the waiting it asks for.
@@ -38,6 +40,8 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// How long a sync that somebody asked for may take as a whole.
 pub const SYNC_NOW_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long requests under way have to finish when the process is asked to stop.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Base URLs of the core that an edge may be given.
 pub const CORE_URLS_MAX: usize = 16;
 

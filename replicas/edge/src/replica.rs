@@ -44,7 +44,7 @@ mod upkeep;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use install::{Installed, Welcomed};
 pub use outbox::Settled;

@@ -124,6 +124,7 @@ impl Replica {
         if let Some(catalog) = catalog {
             self.take_catalog(catalog)?;
         }
+        self.retry_views();
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! Whole edges against a small core, in one thread: the core judges pushes with the channel's own receiver and merges
 //! with the same engine.
 
-mod core;
+pub(crate) mod core;
 mod durability;
 mod forks;
 mod plugins;

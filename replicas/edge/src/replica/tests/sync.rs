@@ -190,6 +190,18 @@ fn a_writes_time_is_corrected_by_the_cores_clock() {
     assert_eq!(edge.replica().stranded().unwrap()[0].time_ms, 5_000_000_500);
 }
 
+/// The core logs its own time for a change from the future; the edge's copy of the change is the same all the same.
+#[test]
+fn a_time_that_the_core_corrected_does_not_keep_a_change_pending() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    edge.clock.set(9_000_000_000);
+    edge.put("rope", json!({"n": 1}));
+    edge.push(&mut core);
+    edge.pull(&mut core);
+    edge.check("rope", json!({"n": 1}), State::Committed);
+}
+
 #[test]
 fn a_document_that_came_out_differently_is_copied_anew() {
     let mut core = Core::new(1);

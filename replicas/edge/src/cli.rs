@@ -1,0 +1,259 @@
+//! The command line of `skerry-edge`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use skerry_api::bodies::SyncStatus;
+use skerry_api::cli::{self, Output, Remote, patiently};
+use skerry_api::client;
+use skerry_channel::subscription::{self, Subscription};
+use skerry_model::{CollectionName, Origin};
+
+use crate::edge::{Edge, EdgeOptions, OpenError};
+use crate::http;
+use crate::limits;
+use crate::owner::Stopped;
+
+/// The URL of an edge on this machine.
+const DEFAULT_URL: &str = "http://127.0.0.1:7500";
+
+/// An edge replica of Skerry: reads and writes offline, and syncs with its core.
+#[derive(Debug, Parser)]
+#[command(name = "skerry-edge", version)]
+pub struct Cli {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an edge replica
+    Serve(Serve),
+    /// Print a document
+    Get(cli::Get),
+    /// Write a document
+    Put(cli::Put),
+    /// Delete a document
+    Delete(cli::Delete),
+    /// List the documents of a collection
+    Scan(cli::Scan),
+    /// Show how the sync with the core is going
+    Status,
+    /// Push everything and pull until nothing is new
+    Sync,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Name of this replica, unique among all edges of the cluster
+    #[arg(long)]
+    replica: Origin,
+    /// Base URL of a core node; repeat it for more, and the next is tried when one is down
+    #[arg(long, required = true, value_name = "URL")]
+    core: Vec<String>,
+    /// Folder for the replica's data
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Loopback address of the HTTP API
+    #[arg(long, default_value = "127.0.0.1:7500", value_name = "ADDR")]
+    http: SocketAddr,
+    /// What to hold: a collection, or the part of it whose keys begin with a prefix; repeat it for more [default: all]
+    #[arg(long, value_name = "COLLECTION[/PREFIX]")]
+    subscribe: Vec<String>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Documents(#[from] cli::Error),
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error("{entry:?} is not COLLECTION or COLLECTION/PREFIX: {source}")]
+    Subscribe { entry: String, source: skerry_model::ids::Error },
+    #[error(transparent)]
+    Subscription(#[from] subscription::TooMany),
+    #[error("cannot start the async runtime: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    #[error("{url} cannot be reached: is the edge running?")]
+    Unreachable { url: String, source: reqwest::Error },
+    #[error("the sync failed: {detail}")]
+    Sync { detail: String },
+}
+
+/// Runs the command that the arguments name.
+pub fn run(cli: &Cli) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(Error::Runtime).and_then(|runtime| runtime.block_on(run_command(cli)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::fail(&error),
+    }
+}
+
+async fn run_command(cli: &Cli) -> Result<(), Error> {
+    let output = cli.remote.output();
+    let client = || cli.remote.client(DEFAULT_URL);
+    match &cli.command {
+        Command::Serve(serve) => Box::pin(serve.run(output)).await,
+        Command::Get(get) => Ok(get.run(&client()?, output).await?),
+        Command::Put(put) => Ok(put.run(&client()?, output).await?),
+        Command::Delete(delete) => Ok(delete.run(&client()?, output).await?),
+        Command::Scan(scan) => Ok(scan.run(&client()?, output).await?),
+        Command::Status => Ok(output.show(&client()?.sync_status().await?, people)?),
+        Command::Sync => {
+            let status = patiently("syncing", sync(&cli.remote)).await?;
+            Ok(output.show(&status, people)?)
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "skerry-edge", &mut script);
+            Ok(output.line(String::from_utf8_lossy(&script).trim_end())?)
+        }
+    }
+}
+
+impl Serve {
+    async fn run(&self, output: Output) -> Result<(), Error> {
+        logs();
+        let listener = http::bind(self.http).await?;
+        let address = listener.local_addr()?;
+        let edge = Edge::open(EdgeOptions {
+            replica: self.replica.clone(),
+            cores: self.core.clone(),
+            data: self.data.clone(),
+            subscription: subscription(&self.subscribe)?,
+        })
+        .await?;
+        output.note(&format!("replica {} listens on http://{address}", self.replica));
+        let asked = async {
+            tokio::select! {
+                stopped = edge.stopped() => Some(stopped),
+                () = asked_to_stop() => None,
+            }
+        };
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(http::serve(edge.clone(), listener, async {
+            // An error is an end too.
+            drop(ended.await);
+        }));
+        let failed = asked.await;
+        drop(end);
+        // Requests under way have a moment to finish; a stream that nobody reads does not hold the edge back.
+        let served = tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, serving).await;
+        edge.close().await?;
+        if let Some(stopped) = failed {
+            return Err(stopped.into());
+        }
+        match served {
+            Ok(Ok(served)) => Ok(served?),
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` says how much.
+fn logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+/// Done when the process is asked to stop.
+async fn asked_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    let mut terminated = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        Err(error) => {
+            tracing::warn!(%error, "the process cannot hear SIGTERM");
+            drop(interrupted.await);
+            return;
+        }
+    };
+    tokio::select! {
+        _ = interrupted => {}
+        _ = terminated.recv() => {}
+    }
+}
+
+/// What the arguments subscribe to.
+fn subscription(entries: &[String]) -> Result<Subscription, Error> {
+    if entries.is_empty() {
+        return Ok(Subscription::All);
+    }
+    let entry = |entry: &String| {
+        let (collection, prefix) = entry.split_once('/').unwrap_or((entry, ""));
+        let refused = |source| Error::Subscribe { entry: entry.clone(), source };
+        let collection: CollectionName = collection.parse().map_err(refused)?;
+        Ok(subscription::Entry { collection, prefix: prefix.to_owned() })
+    };
+    let entries = entries.iter().map(entry).collect::<Result<Vec<_>, Error>>()?;
+    Ok(Subscription::only(entries)?)
+}
+
+/// Asks a running edge to sync, and waits for it.
+async fn sync(remote: &Remote) -> Result<SyncStatus, Error> {
+    let url = remote.urls(DEFAULT_URL).swap_remove(0);
+    let unreachable = |source: reqwest::Error| Error::Unreachable { url: url.clone(), source };
+    let http = reqwest::Client::builder().no_proxy().build().map_err(unreachable)?;
+    let route = format!("{}/v1/sync", url.trim_end_matches('/'));
+    let answer = http.post(route).timeout(limits::SYNC_NOW_TIMEOUT * 2).send().await.map_err(unreachable)?;
+    let status = answer.status();
+    let body = answer.bytes().await.map_err(unreachable)?;
+    let failed = || Error::Sync { detail: crate::core_client::detail(&body) };
+    if status.is_success() { serde_json::from_slice(&body).map_err(|_| failed()) } else { Err(failed()) }
+}
+
+fn people(status: &SyncStatus) -> String {
+    let SyncStatus { replica, incarnation, core, connected, error, documents, unsent, stranded, copied } = status;
+    let mut lines = vec![
+        format!("replica      {replica} (incarnation {incarnation})"),
+        format!("core         {core}, {}", if *connected { "connected" } else { "not connected" }),
+        format!("documents    {documents}{}", if *copied { "" } else { ", the first copy is not complete" }),
+        format!("unsent       {unsent}"),
+        format!("stranded     {stranded}"),
+    ];
+    lines.extend(error.iter().map(|error| format!("error        {}", cli::plain(error))));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn subscriptions_name_collections_and_prefixes() {
+        assert_eq!(subscription(&[]).unwrap(), Subscription::All);
+        let Subscription::Only(entries) = subscription(&["items/shop/a".to_owned(), "orders".to_owned()]).unwrap()
+        else {
+            panic!("not everything");
+        };
+        let found: Vec<_> = entries.iter().map(|entry| (entry.collection.as_str(), entry.prefix.as_str())).collect();
+        assert_eq!(found, [("items", "shop/a"), ("orders", "")]);
+        assert!(subscription(&["Items".to_owned()]).is_err());
+    }
+}

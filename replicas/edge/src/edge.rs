@@ -1,0 +1,293 @@
+//! An edge that runs: the replica's owner, its readers and the sync loop behind one handle, for `skerry-edge` and for
+//! applications that embed the library.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use skerry_api::bodies::{Collection, CollectionSpec, Collections, SyncStatus};
+use skerry_api::documents::{Address, Conflicts, Consistency, Documents, Page, Read, Scan, WriteRequest, Written};
+use skerry_api::problem::{Kind, Outcome, Problem};
+use skerry_channel::message;
+use skerry_channel::subscription::Subscription;
+use skerry_model::env::{SystemClock, SystemRandom};
+use skerry_model::{CollectionName, Origin};
+use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
+use skerry_store::fjall::FjallLog;
+use tokio::sync::watch;
+
+use crate::core_client::{self, CoreClient};
+use crate::limits;
+use crate::owner::{Owner, Stopped};
+use crate::plugins::CompiledPlugins;
+use crate::replica::{self, Answer, Counts, Options, Reader, Replica, StrandedChange};
+use crate::sync::{self, Exchange};
+use crate::sync_loop::{Link, SyncLoop};
+
+#[cfg(test)]
+mod tests;
+
+/// What an edge is opened with.
+#[derive(Debug, Clone)]
+pub struct EdgeOptions {
+    /// The replica's id: unique in its cluster, and fixed for the life of the folder.
+    pub replica: Origin,
+    /// Base URLs of core nodes; when one is down the next is tried.
+    pub cores: Vec<String>,
+    /// Folder for everything the edge keeps; made if there is none.
+    pub data: PathBuf,
+    /// What it holds.
+    pub subscription: Subscription,
+}
+
+/// Why an edge does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The core's URLs.
+    #[error(transparent)]
+    Core(#[from] core_client::Error),
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database does not open.
+    #[error(transparent)]
+    Store(#[from] skerry_store::Error),
+    /// What is in the database.
+    #[error(transparent)]
+    Replica(#[from] replica::Error),
+    /// The plugin runtime does not start.
+    #[error("the plugin runtime does not start: {0}")]
+    Runtime(#[source] skerry_runtime::Error),
+    /// No thread.
+    #[error("cannot start the edge's thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The tokio runtime is shutting down.
+    #[error("the program is stopping")]
+    Stopping,
+}
+
+/// A running edge. Clones are the same edge.
+#[derive(Clone)]
+pub struct Edge {
+    owner: Owner,
+    reader: Reader,
+    exchange: Exchange,
+    link: watch::Sender<Link>,
+    online: watch::Sender<bool>,
+    retry: watch::Sender<u64>,
+}
+
+impl Edge {
+    /// Opens the folder and begins to sync. Needs a tokio runtime. What was answered before a crash is there; after an
+    /// unclean stop the edge writes under a new incarnation.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(options: EdgeOptions) -> Result<Self, OpenError> {
+        let core = CoreClient::new(&options.cores)?;
+        let url = core.url();
+        let opening = tokio::task::spawn_blocking(move || open(options, url));
+        let (owner, reader, plugins) = opening.await.map_err(|_| OpenError::Stopping)??;
+        let exchange = Exchange { owner: owner.clone(), core, clock: Arc::new(SystemClock), plugins };
+        let (link, online, retry) =
+            (watch::Sender::new(Link::default()), watch::Sender::new(true), watch::Sender::new(0));
+        let sync_loop = SyncLoop {
+            exchange: exchange.clone(),
+            link: link.clone(),
+            online: online.subscribe(),
+            retry: retry.subscribe(),
+        };
+        tokio::spawn(sync_loop.run());
+        Ok(Self { owner, reader, exchange, link, online, retry })
+    }
+
+    /// The document as this edge has it: the core's outcome, or with changes of this edge that are still provisional.
+    ///
+    /// # Errors
+    /// A [`Problem`]; of kind `document-not-found` when there is none.
+    pub async fn get(&self, at: Address) -> Answer<Read> {
+        self.read(move |reader| reader.get(&at)).await
+    }
+
+    /// Writes a document. Once answered it is fsynced at this edge and goes to the core when that can be reached.
+    ///
+    /// # Errors
+    /// A [`Problem`]; unless it says that the outcome is unknown, nothing changed.
+    pub async fn write(&self, at: Address, request: WriteRequest) -> Answer<Written> {
+        self.owner.answer(move |replica| replica.write(&at, &request)).await
+    }
+
+    /// A page of a collection, in the order of keys.
+    ///
+    /// # Errors
+    /// A [`Problem`].
+    pub async fn scan(&self, collection: CollectionName, scan: Scan) -> Answer<Page> {
+        self.read(move |reader| reader.scan(&collection, &scan)).await
+    }
+
+    /// The open conflicts of a document.
+    ///
+    /// # Errors
+    /// A [`Problem`].
+    pub async fn conflicts(&self, at: Address) -> Answer<Conflicts> {
+        self.owner.answer(move |replica| replica.conflicts(&at)).await
+    }
+
+    /// The collections that the core has told of, by name.
+    ///
+    /// # Errors
+    /// A [`Problem`] before the core was ever reached.
+    pub fn collections(&self) -> Answer<Collections> {
+        let known = self.reader.known();
+        known.home()?;
+        let collections = known.collections().map(|collection| describe(collection)).collect::<Result<_, _>>()?;
+        Ok(Collections { collections })
+    }
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// A [`Problem`]; of kind `collection-not-found` when there is none.
+    pub fn collection(&self, name: &CollectionName) -> Answer<Collection> {
+        describe(self.reader.known().collection(name)?)
+    }
+
+    /// How the sync is going.
+    #[must_use]
+    pub fn status(&self) -> SyncStatus {
+        let counts = *self.owner.counts().borrow();
+        let link = self.link.borrow().clone();
+        let Counts { incarnation, documents, unsent, stranded, copied, .. } = counts;
+        SyncStatus {
+            replica: self.reader.known().replica.to_string(),
+            incarnation,
+            core: self.exchange.core.url(),
+            connected: link.connected,
+            error: link.error,
+            documents,
+            unsent,
+            stranded,
+            copied,
+        }
+    }
+
+    /// Whether the core has ever been reached, so that reads and writes work.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.owner.counts().borrow().enrolled && !self.owner.stopped().is_cancelled()
+    }
+
+    /// Work that the core refused, in the order of shards and positions.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn stranded(&self) -> Result<Vec<StrandedChange>, Stopped> {
+        self.owner.run(|replica| replica.stranded()).await
+    }
+
+    /// Pushes everything and pulls until nothing is new, beside what goes on in the background.
+    ///
+    /// # Errors
+    /// [`sync::Error`]; what was done until then is kept.
+    pub async fn sync_now(&self) -> Result<SyncStatus, sync::Error> {
+        let mut online = self.online.subscribe();
+        let after = limits::SYNC_NOW_TIMEOUT;
+        let outcome = tokio::select! {
+            biased;
+            _ = online.wait_for(|online| !*online) => Err(sync::Error::Offline),
+            () = self.owner.stopped().cancelled() => Err(self.owner.stopped_error().into()),
+            synced = self.exchange.everything() => synced,
+            () = tokio::time::sleep(after) => Err(sync::Error::TimedOut { after }),
+        };
+        match outcome {
+            Ok(()) => {
+                self.link.send_replace(Link::up());
+                self.retry.send_modify(|attempts| *attempts += 1);
+                Ok(self.status())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Connects to the core, which is how an edge starts, or keeps away from it: then it reads and writes as it does
+    /// while the core cannot be reached.
+    pub fn set_online(&self, wanted: bool) {
+        self.online.send_if_modified(|online| std::mem::replace(online, wanted) != wanted);
+    }
+
+    /// Done when the edge has stopped: after [`Edge::close`], or because its database failed.
+    pub async fn stopped(&self) -> Stopped {
+        self.owner.stopped().cancelled().await;
+        self.owner.stopped_error()
+    }
+
+    /// Stores what is queued and marks a clean stop. Other clones answer with a problem from here on; the folder is free
+    /// when they are dropped too.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the edge had failed before.
+    pub async fn close(&self) -> Result<(), Stopped> {
+        self.owner.close().await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<Answer<T>, replica::Error> + Send + 'static,
+    ) -> Answer<T> {
+        let reader = self.reader.clone();
+        match tokio::task::spawn_blocking(move || read(&reader)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Err(Problem::new(Kind::Internal, error.to_string())),
+            Err(_stopping) => Err(Problem::unavailable(Outcome::NotProposed, "the edge is stopping")),
+        }
+    }
+}
+
+impl Documents for Edge {
+    fn get(&self, at: Address, _: Consistency) -> impl Future<Output = Answer<Read>> + Send {
+        Self::get(self, at)
+    }
+
+    fn write(&self, at: Address, request: WriteRequest) -> impl Future<Output = Answer<Written>> + Send {
+        Self::write(self, at, request)
+    }
+
+    fn scan(&self, collection: CollectionName, scan: Scan) -> impl Future<Output = Answer<Page>> + Send {
+        Self::scan(self, collection, scan)
+    }
+
+    fn conflicts(&self, at: Address, _: Consistency) -> impl Future<Output = Answer<Conflicts>> + Send {
+        Self::conflicts(self, at)
+    }
+}
+
+/// The blocking part of opening.
+fn open(options: EdgeOptions, core: String) -> Result<(Owner, Reader, CompiledPlugins), OpenError> {
+    let EdgeOptions { replica, data, subscription, .. } = options;
+    std::fs::create_dir_all(&data).map_err(|source| OpenError::Folder { path: data.clone(), source })?;
+    let database = Arc::new(FjallLog::open(&data.join("log"))?);
+    let runtime = Runtime::new(RuntimeProfile::newest()).map_err(OpenError::Runtime)?;
+    let plugins = CompiledPlugins::new(Plugins::new(runtime));
+    let replica = Replica::open(Options {
+        replica,
+        core,
+        subscription,
+        database,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        resolvers: Arc::new(plugins.clone()),
+    })?;
+    let reader = replica.reader();
+    Ok((Owner::start(replica).map_err(OpenError::Thread)?, reader, plugins))
+}
+
+fn describe(collection: &message::Collection) -> Answer<Collection> {
+    let message::Collection { name, policy, plugin, template, text, .. } = collection.clone();
+    let template = template.map(|template| template.object()).transpose()?;
+    Ok(Collection { name, spec: CollectionSpec { policy, template, text }, plugin })
+}

@@ -1,0 +1,206 @@
+//! One exchange after the other with the core: hello, push, pull, plugins. What the answers mean is the replica's to
+//! say; this only carries them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use skerry_channel::message::{Answer, Pushed, Refusal, Request};
+use skerry_model::env::Clock;
+use skerry_model::{ClusterId, PluginDigest, PluginName, ShardId, Timeline};
+
+use crate::core_client::{self, CoreClient};
+use crate::limits;
+use crate::owner::{Owner, Stopped};
+use crate::plugins::CompiledPlugins;
+use crate::replica::{Installed, Settled, Welcomed};
+
+/// Why syncing does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The edge has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// No answer.
+    #[error(transparent)]
+    Core(#[from] core_client::Error),
+    /// The core does not take the request.
+    #[error("the core refused ({}): {}", .0.kind, .0.detail)]
+    Refused(Refusal),
+    /// An answer to another question.
+    #[error("the core gave an answer that does not belong to the {question}")]
+    OutOfPlace {
+        /// What was asked.
+        question: &'static str,
+    },
+    /// The core is of another cluster.
+    #[error("this edge belongs to cluster {own}, the core is of cluster {found}: name a core of its own cluster")]
+    OtherCluster {
+        /// The edge's.
+        own: ClusterId,
+        /// The core's.
+        found: ClusterId,
+    },
+    /// The core has been restored.
+    #[error(
+        "the core has been restored and is on timeline {timeline}, which this edge cannot follow yet: it goes on reading \
+         and writing here, and keeps what it has not sent"
+    )]
+    OtherTimeline {
+        /// The core's line of history.
+        timeline: Timeline,
+    },
+    /// A document came out differently here.
+    #[error("a document of shard {shard} did not come out as the core has it: the shard is copied anew")]
+    Diverged {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Set offline by the application.
+    #[error("this edge is set offline")]
+    Offline,
+    /// It took too long.
+    #[error("the sync was not complete after {} s", .after.as_secs())]
+    TimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+}
+
+/// Carries messages between one replica and its core.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    pub(crate) owner: Owner,
+    pub(crate) core: CoreClient,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) plugins: CompiledPlugins,
+}
+
+impl Exchange {
+    /// Says who is there, and takes the welcome.
+    pub(crate) async fn hello(&self) -> Result<(), Error> {
+        let hello = self.owner.run(|replica| Ok(replica.hello())).await?;
+        let sent_ms = self.clock.now_ms();
+        let welcome = match self.core.exchange(&Request::Hello(hello), Duration::ZERO).await? {
+            Answer::Welcome(welcome) => welcome,
+            Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
+            Answer::Pushed(_) | Answer::Pulled(_) => return Err(Error::OutOfPlace { question: "hello" }),
+        };
+        match self.owner.run(move |replica| replica.welcomed(welcome, sent_ms)).await? {
+            Welcomed::Home => Ok(()),
+            Welcomed::OtherCluster { own, found } => Err(Error::OtherCluster { own, found }),
+            Welcomed::OtherTimeline(timeline) => Err(Error::OtherTimeline { timeline }),
+        }
+    }
+
+    /// Shards with changes that can be sent now.
+    pub(crate) async fn ready_shards(&self) -> Result<Vec<ShardId>, Error> {
+        Ok(self.owner.run(|replica| Ok(replica.ready_shards())).await?)
+    }
+
+    /// Sends one batch of a shard, if there is one, and takes the verdicts.
+    pub(crate) async fn push(&self, shard: ShardId) -> Result<(), Error> {
+        let Some(push) = self.owner.run(move |replica| replica.next_push(shard)).await? else { return Ok(()) };
+        let changes = push.changes.len();
+        match self.core.exchange(&Request::Push(push), Duration::ZERO).await {
+            Ok(Answer::Pushed(answer)) => self.take_verdicts(shard, answer, changes).await,
+            other => {
+                self.owner
+                    .run(move |replica| {
+                        replica.push_lost(shard);
+                        Ok(())
+                    })
+                    .await?;
+                match other {
+                    Err(error) => Err(error.into()),
+                    Ok(Answer::Refused(refusal)) => Err(Error::Refused(refusal)),
+                    Ok(_) => Err(Error::OutOfPlace { question: "push" }),
+                }
+            }
+        }
+    }
+
+    async fn take_verdicts(&self, shard: ShardId, answer: Pushed, changes: usize) -> Result<(), Error> {
+        let settled = self.owner.run(move |replica| replica.pushed(shard, answer)).await?;
+        tracing::debug!(shard = shard.get(), changes, ?settled, "pushed");
+        match settled {
+            Settled::OtherTimeline(timeline) => Err(Error::OtherTimeline { timeline }),
+            Settled::Nothing | Settled::Judged { .. } | Settled::Forked { .. } => Ok(()),
+        }
+    }
+
+    /// Asks for news once. `true` when there was any.
+    pub(crate) async fn pull(&self, wait_ms: u32) -> Result<bool, Error> {
+        let Some(pull) = self.owner.run(move |replica| Ok(replica.pull_request(wait_ms))).await? else {
+            return Ok(false);
+        };
+        let waiting = Duration::from_millis(u64::from(wait_ms));
+        let pulled = match self.core.exchange(&Request::Pull(pull), waiting).await? {
+            Answer::Pulled(pulled) => pulled,
+            Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
+            Answer::Welcome(_) | Answer::Pushed(_) => return Err(Error::OutOfPlace { question: "pull" }),
+        };
+        let (timeline, catalog) = (pulled.timeline, pulled.catalog);
+        let news = catalog.is_some() || !pulled.batches.is_empty();
+        if !self.owner.run(move |replica| replica.pulled(timeline, catalog)).await? {
+            return Err(Error::OtherTimeline { timeline });
+        }
+        self.fetch_components().await?;
+        // One batch at a time, so that a write need not wait for all of them.
+        for batch in pulled.batches {
+            let shard = batch.to.shard;
+            let installed = self.owner.run(move |replica| replica.install(batch)).await?;
+            tracing::debug!(shard = shard.get(), ?installed, "pulled");
+            if installed == Installed::Diverged {
+                return Err(Error::Diverged { shard });
+            }
+        }
+        Ok(news)
+    }
+
+    /// Fetches the plugins that the catalog names and this edge lacks. One that cannot be had is tried again later, and
+    /// views do without it meanwhile.
+    pub(crate) async fn fetch_components(&self) -> Result<(), Error> {
+        for (name, digest) in self.owner.run(|replica| Ok(replica.missing_components())).await? {
+            if let Err(reason) = self.fetch_component(&name, digest).await? {
+                tracing::warn!(plugin = %name, %digest, reason, "a plugin cannot be fetched now");
+            }
+        }
+        Ok(())
+    }
+
+    /// The inner error is a reason to do without the plugin for now.
+    async fn fetch_component(&self, name: &PluginName, digest: PluginDigest) -> Result<Result<(), String>, Error> {
+        let component = match self.core.component(name, &digest).await {
+            Ok(component) => component,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let (plugins, bytes) = (self.plugins.clone(), component.clone());
+        if tokio::task::spawn_blocking(move || plugins.compile(digest, bytes)).await.is_err() {
+            return Ok(Err("the edge is stopping".to_owned()));
+        }
+        let taken = self.owner.run(move |replica| Ok(replica.take_component(digest, &component))).await?;
+        Ok(if taken { Ok(()) } else { Err("its bytes are not what its digest names".to_owned()) })
+    }
+
+    /// Pushes everything and pulls until nothing is new.
+    pub(crate) async fn everything(&self) -> Result<(), Error> {
+        self.hello().await?;
+        self.fetch_components().await?;
+        let mut counts = self.owner.counts();
+        while counts.borrow_and_update().unsent > 0 {
+            let ready = self.ready_shards().await?;
+            if ready.is_empty() {
+                // Another exchange has them under way.
+                counts.changed().await.map_err(|_| self.owner.stopped_error())?;
+                continue;
+            }
+            let mut pushes: FuturesUnordered<_> = ready.into_iter().map(|shard| self.push(shard)).collect();
+            while let Some(pushed) = pushes.next().await {
+                pushed?;
+            }
+        }
+        while self.pull(0).await? {}
+        Ok(())
+    }
+}

@@ -86,6 +86,12 @@ pub enum Error {
         /// What is closed.
         writer: String,
     },
+    /// The writer's thread has panicked, which is a fault of this program.
+    #[error("{writer} has panicked")]
+    Panicked {
+        /// The writer.
+        writer: &'static str,
+    },
     /// The operating system gave the writer no thread.
     #[error("cannot start the thread of {writer}")]
     Thread {

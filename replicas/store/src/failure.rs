@@ -1,6 +1,6 @@
 //! The first storage error of a writer, for good: whoever asks later hears the same.
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::Error;
 
@@ -13,9 +13,11 @@ impl Failure {
         Self(watch::Sender::new(None))
     }
 
-    /// Keeps the error unless there is one already.
-    pub(crate) fn record(&self, error: &Error) {
+    /// Keeps the error unless there is one already, and closes `room`, so that nobody waits for what will not come.
+    /// Whoever sees one of the two sees the other.
+    pub(crate) fn record(&self, error: &Error, room: &Semaphore) {
         self.0.send_if_modified(|first| {
+            room.close();
             let is_first = first.is_none();
             if is_first {
                 *first = Some(error.clone());

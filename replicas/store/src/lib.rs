@@ -20,6 +20,8 @@ mod overlay;
 mod range;
 pub mod simulated;
 mod state_writer;
+#[cfg(test)]
+mod testing;
 
 pub use batch::Batch;
 pub use error::Error;

@@ -15,6 +15,9 @@ use crate::failure::Failure;
 use crate::limits::{LOG_BUFFERED_INTERVAL, LOG_QUEUE_BYTES_MAX};
 use crate::{Batch, Durability, Error, LogDb, Mode};
 
+#[cfg(test)]
+mod tests;
+
 const NAME: &str = "the log writer";
 
 /// Called once with what became of a submission, on the writer's thread: it must be short.
@@ -128,7 +131,11 @@ impl LogWriter {
         let (answer, answered) = oneshot::channel();
         // A caller that has gone away needs no answer.
         self.submit(batch, Durability::Synced, move |result| drop(answer.send(result))).await;
-        answered.await.unwrap_or_else(|_dropped| Err(self.shared.refusal()))
+        match answered.await {
+            Ok(result) => result,
+            // Only a panic drops a callback, and it is recorded next.
+            Err(_dropped) => Err(self.failed().await),
+        }
     }
 
     /// What has been written since the start.
@@ -196,6 +203,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        let _guard = PanicGuard(self);
         loop {
             let mut queue = self.queue.lock();
             while !queue.is_due && !queue.closed {
@@ -231,9 +239,7 @@ impl Shared {
             None => self.commit(batch, durability, callbacks.len()),
         };
         if let Err(error) = &result {
-            self.failure.record(error);
-            // Nobody waits for room that will not come.
-            self.room.close();
+            self.failure.record(error, &self.room);
         }
         self.room.add_permits(room);
         for callback in callbacks {
@@ -257,6 +263,19 @@ impl Shared {
             counters.sync_nanos_sum.fetch_add(nanos, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// When the thread panics, whoever waits for it hears so instead of waiting for ever.
+struct PanicGuard<'a>(&'a Shared);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failure.record(&Error::Panicked { writer: NAME }, &self.0.room);
+            let queued = std::mem::take(&mut self.0.queue.lock().submissions);
+            queued.into_iter().for_each(|submission| (submission.callback)(Err(self.0.refusal())));
+        }
     }
 }
 

@@ -20,6 +20,9 @@ use crate::log_writer::{count, nanos};
 use crate::overlay::{Captured, Handover, Overlay};
 use crate::{Batch, Direction, Error, KeyRange, Keyspace, Limit, Mode, OrderedStore, Row, StateDb};
 
+#[cfg(test)]
+mod tests;
+
 const NAME: &str = "the state writer";
 
 /// What has been written since the start. Plain counters, read at any time; they are not of one moment.
@@ -378,7 +381,11 @@ impl Shared {
             control.flushes.push(answer);
         }
         self.wake.notify_one();
-        answered.await.unwrap_or_else(|_dropped| Err(closed(NAME)))
+        match answered.await {
+            Ok(result) => result,
+            // Only a panic drops the answer, and it is recorded next.
+            Err(_dropped) => Err(self.failure.wait().await),
+        }
     }
 
     /// Writes and syncs everything.
@@ -389,6 +396,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        let _guard = PanicGuard(self);
         loop {
             let control = self.await_work();
             let mut round = self.round.lock();
@@ -481,8 +489,19 @@ impl Shared {
 
     /// Nothing is written after this.
     fn fail(&self, error: &Error) {
-        self.failure.record(error);
-        self.room.close();
+        self.failure.record(error, &self.room);
+    }
+}
+
+/// When the thread panics, whoever waits for it hears so instead of waiting for ever.
+struct PanicGuard<'a>(&'a Shared);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&Error::Panicked { writer: NAME });
+            self.0.refuse_flushes();
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Format {
         let mut best = (0, 0, offered[0]);
         for &format in offered {
             let (quality, precision) = preference(&ranges, format.media_type());
-            if (quality, precision) > (best.0, best.1) {
+            if quality > 0 && (quality, precision) > (best.0, best.1) {
                 best = (quality, precision, format);
             }
         }

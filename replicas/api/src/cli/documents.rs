@@ -182,7 +182,7 @@ impl Scan {
     }
 
     fn show(&self, page: &[Listed], first: bool, output: Output) -> Result<(), Error> {
-        let mut table = Table::new(if first { &["KEY", "CONFLICTS", "DOCUMENT"] } else { &[] });
+        let mut table = if first { Table::new(&["KEY", "CONFLICTS", "DOCUMENT"]) } else { Table::default() };
         for Listed { key, etag, conflicts, view } in page {
             if output.is_json() {
                 output.show(&Line { key, etag, conflicts: *conflicts, value: &view.object()? }, |_| String::new())?;

@@ -64,8 +64,8 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// More than a document may be.
-    #[error("{what} is larger than {max} bytes, the limit for a document")]
+    /// More than can be sent.
+    #[error("{what} is larger than {max} bytes, the limit")]
     TooLarge {
         /// A file, or standard input.
         what: String,

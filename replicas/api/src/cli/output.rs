@@ -41,15 +41,22 @@ impl Output {
         self.line(&if self.json { serde_json::to_string(value).map_err(io::Error::other)? } else { for_people(value) })
     }
 
+    /// Prints data that has its own line ends.
+    ///
+    /// # Errors
+    /// When standard output takes no more.
+    pub fn bytes(self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
     /// Prints a line of data.
     ///
     /// # Errors
     /// When standard output takes no more.
     pub fn line(self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.write_all(b"\n")?;
-        stdout.flush()
+        self.bytes(format!("{text}\n").as_bytes())
     }
 
     /// Tells people something beside the data.
@@ -57,6 +64,11 @@ impl Output {
         if !self.json {
             write_note(text);
         }
+    }
+
+    /// Tells of something that went wrong while the command goes on; programs are told too.
+    pub fn warn(self, text: &str) {
+        write_note(text);
     }
 }
 
@@ -117,7 +129,7 @@ pub fn utc(millis: i64) -> String {
 }
 
 /// Rows in columns as wide as their widest cell.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -159,7 +171,7 @@ mod tests {
         let mut table = Table::new(&["KEY", "N"]);
         table.row([&"lantern", &2]);
         table.row([&"é\u{1b}[2J", &10]);
-        assert_eq!(table.to_string(), "KEY          N\nlantern      2\né\\u{1b}[2J  10");
+        assert_eq!(table.to_string(), "KEY         N\nlantern     2\né\\u{1b}[2J  10");
     }
 
     #[test]

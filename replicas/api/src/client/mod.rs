@@ -22,7 +22,7 @@ use self::exchange::{Answer, Request};
 use crate::bodies::{Cluster, Collection, CollectionSpec, Collections, Deployed, Plugin, Plugins, SyncStatus};
 use crate::conditions;
 use crate::documents::{
-    Address, Conditions, Conflicts, Consistency, Listed, Match, Page, Read, SCAN_LIMIT_MAX, Scan, Written,
+    Address, Conditions, Conflicts, Consistency, Listed, Page, Read, SCAN_LIMIT_MAX, Scan, Written,
 };
 use crate::limits::{CATALOG_TIMEOUT, CONNECT_TIMEOUT, RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::wire::{ListedBody, PageBody, WrittenBody, media};
@@ -74,6 +74,12 @@ impl Client {
     #[must_use]
     pub fn with_retries(self) -> Self {
         Self { retries: RETRIES_MAX, ..self }
+    }
+
+    /// Base URLs of the nodes, without a slash at the end.
+    #[must_use]
+    pub fn nodes(&self) -> &[String] {
+        &self.nodes
     }
 
     /// The document.
@@ -208,32 +214,12 @@ impl Client {
         self.send(Request::get(collection_path(name))).await?.json()
     }
 
-    /// Creates a collection; one that is like this already stays as it is.
+    /// Creates a collection, or gives one that exists this policy; its template and text are fixed.
     ///
     /// # Errors
-    /// [`Error`]; a problem of kind `collection-exists` when it is there and different.
-    pub async fn create_collection(&self, name: &CollectionName, spec: &CollectionSpec) -> Result<Collection, Error> {
-        self.put_collection(name, spec, None).await
-    }
-
-    /// Gives a collection that exists another policy, by a PUT with `If-Match: *`.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn change_collection(&self, name: &CollectionName, spec: &CollectionSpec) -> Result<Collection, Error> {
-        self.put_collection(name, spec, Some(Match::Any)).await
-    }
-
-    async fn put_collection(
-        &self,
-        name: &CollectionName,
-        spec: &CollectionSpec,
-        if_match: Option<Match>,
-    ) -> Result<Collection, Error> {
-        let mut request = Request::new(Method::PUT, collection_path(name)).json(spec).timeout(CATALOG_TIMEOUT);
-        if let Some(Match::Any) = if_match {
-            request = request.header(IF_MATCH, HeaderValue::from_static("*"));
-        }
+    /// [`Error`]; a problem of kind `collection-exists` when template or text differ.
+    pub async fn put_collection(&self, name: &CollectionName, spec: &CollectionSpec) -> Result<Collection, Error> {
+        let request = Request::new(Method::PUT, collection_path(name)).json(spec).timeout(CATALOG_TIMEOUT);
         self.send(request).await?.json()
     }
 

@@ -2,7 +2,9 @@
 
 pub mod api;
 pub mod catalog;
+pub mod cli;
 pub mod consensus;
+pub mod dev;
 pub mod documents;
 pub mod env;
 pub mod identity;

@@ -67,10 +67,7 @@ impl JsonEngine {
     /// [`Error::Document`] for a template that no document could be, [`Error::Limit`] past [`TEMPLATE_BYTES_MAX`] or
     /// [`TEXT_FIELDS_MAX`], [`Error::Malformed`] for a text field that is not a JSON Pointer.
     pub fn new(settings: JsonSettings) -> Result<Self, Error> {
-        let found = settings.text.len();
-        if found > TEXT_FIELDS_MAX {
-            return Err(Error::Limit { what: "the text fields of a collection", found, max: TEXT_FIELDS_MAX });
-        }
+        within("the text fields of a collection", settings.text.len(), TEXT_FIELDS_MAX)?;
         if let Some(field) = settings.text.iter().find(|field| !field.starts_with('/')) {
             let reason = format!("{field:?} does not start with a slash, as a JSON Pointer does");
             return Err(Error::Malformed { what: "a text field", reason });
@@ -78,10 +75,7 @@ impl JsonEngine {
         let text: BTreeSet<_> = settings.text.into_iter().collect();
         let template = settings.template.unwrap_or_default();
         local::valid(&template)?;
-        let found = View::of(&template)?.bytes().len();
-        if found > TEMPLATE_BYTES_MAX {
-            return Err(Error::Limit { what: "the bytes of a template", found, max: TEMPLATE_BYTES_MAX });
-        }
+        within("the bytes of a template", View::of(&template)?.bytes().len(), TEMPLATE_BYTES_MAX)?;
         let document = genesis(&template, &text);
         let genesis = document.get_heads().first().copied();
         let settings = Arc::new(Settings { text, genesis });
@@ -165,28 +159,30 @@ pub struct JsonDocument {
     history: History,
 }
 
-/// What may still be added to a document.
-struct Room {
+/// What errors call the bounds on history.
+const HISTORY_BYTES: &str = "the bytes of a document's history";
+const HISTORY_OPERATIONS: &str = "the operations of a document's history";
+
+fn within(what: &'static str, found: usize, max: usize) -> Result<(), Error> {
+    if found > max { Err(Error::Limit { what, found, max }) } else { Ok(()) }
+}
+
+/// How large a document's history is.
+#[derive(Clone, Copy)]
+struct Extent {
     bytes: usize,
     operations: usize,
 }
 
-impl Room {
-    /// Takes a change's share.
-    fn take(&mut self, bytes: usize, operations: usize, outside: bool) -> Result<(), Error> {
-        // What was accepted elsewhere is not refused for the difference between two estimates.
-        let slack = if outside { 0 } else { 2 * MEASURE_EVERY_BYTES };
-        let limit = |what, over: usize, max: usize| Error::Limit { what, found: max.saturating_add(over), max };
-        let over = |left: usize, taken: usize| taken.checked_sub(left).filter(|&over| over > 0);
-        if let Some(over) = over(self.bytes + slack, bytes) {
-            return Err(limit("the bytes of a document's history", over + slack, HISTORY_BYTES_MAX));
-        }
-        if let Some(over) = over(self.operations, operations) {
-            return Err(limit("the operations of a document's history", over, HISTORY_OPERATIONS_MAX));
-        }
-        self.bytes = (self.bytes + slack - bytes).saturating_sub(slack);
-        self.operations -= operations;
-        Ok(())
+impl Extent {
+    /// Checks that it has not grown too large.
+    fn check(self, bytes_slack: usize) -> Result<(), Error> {
+        within(HISTORY_BYTES, self.bytes, HISTORY_BYTES_MAX + bytes_slack)?;
+        within(HISTORY_OPERATIONS, self.operations, HISTORY_OPERATIONS_MAX)
+    }
+
+    fn plus(self, bytes: usize, operations: usize) -> Self {
+        Self { bytes: self.bytes.saturating_add(bytes), operations: self.operations.saturating_add(operations) }
     }
 }
 
@@ -236,17 +232,14 @@ impl JsonDocument {
         if seen.heads.iter().all(|head| self.knows(head)) { Ok(seen) } else { Err(Error::UnknownBase) }
     }
 
-    /// What may be added. Writes the history out to measure it when the estimate says that little is left.
-    fn room(&mut self) -> Room {
+    /// How large the history is. Writes it out to measure it when the estimate says that little is left.
+    fn extent(&mut self) -> Extent {
         let History { measured, added } = self.history;
         if measured + added > HISTORY_BYTES_MAX - MEASURE_EVERY_BYTES && added > MEASURE_EVERY_BYTES {
             self.history = History { measured: self.saved_document().len(), added: 0 };
         }
         let operations = usize::try_from(self.document.stats().num_ops).unwrap_or(usize::MAX);
-        Room {
-            bytes: HISTORY_BYTES_MAX.saturating_sub(self.history.measured + self.history.added),
-            operations: HISTORY_OPERATIONS_MAX.saturating_sub(operations),
-        }
+        Extent { bytes: self.history.measured + self.history.added, operations }
     }
 
     fn saved_document(&self) -> Vec<u8> {

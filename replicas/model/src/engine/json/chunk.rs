@@ -7,6 +7,7 @@
 use automerge::Change;
 
 use super::limits::{ACTOR_BYTES_MAX, CHANGE_NAME_BYTES_MAX, CHANGE_OPERATIONS_MAX, DEPENDENCIES_MAX};
+use super::within;
 use crate::engine::Error;
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -40,10 +41,6 @@ pub(super) fn decode(chunk: &[u8]) -> Result<Change, Error> {
 
 pub(super) fn malformed(reason: impl Into<String>) -> Error {
     Error::Malformed { what: "a change", reason: reason.into() }
-}
-
-fn within(what: &'static str, found: usize, max: usize) -> Result<(), Error> {
-    if found > max { Err(Error::Limit { what, found, max }) } else { Ok(()) }
 }
 
 /// Checks everything that decides how large the chunk grows.
@@ -213,12 +210,14 @@ mod tests {
 
     #[track_caller]
     fn check_refused(column: u64, data: &[u8], expected: &str) {
+        let byte = |number: usize| u8::try_from(number).unwrap();
         // No dependencies, actor 07, sequence, start, time, no message, no other actors, one column.
         let mut body = vec![0, 1, 7, 1, 1, 0, 0, 0, 1];
-        body.extend(if column < 128 { vec![column as u8] } else { vec![column as u8, 1] });
-        body.push(data.len() as u8);
+        let (low, high) = (byte(usize::try_from(column).unwrap() & 0xff), column >> 7);
+        body.extend(if high == 0 { vec![low] } else { vec![low | 0x80, 1] });
+        body.push(byte(data.len()));
         body.extend(data);
-        let mut chunk = [&MAGIC[..], &[0; 4], &[TYPE_CHANGE, body.len() as u8]].concat();
+        let mut chunk = [&MAGIC[..], &[0; 4], &[TYPE_CHANGE, byte(body.len())]].concat();
         chunk.extend(body);
         assert_eq!(look_through(&chunk).unwrap_err().to_string(), expected);
     }

@@ -163,7 +163,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edits_lead_from_old_to_new(old in proptest::collection::vec(0u8..4, 0..40), new in proptest::collection::vec(0u8..4, 0..40), steps in 0usize..90) {
+        fn edits_lead_from_old_to_new(
+            old in proptest::collection::vec(0u8..4, 0..40),
+            new in proptest::collection::vec(0u8..4, 0..40),
+            steps in 0usize..90,
+        ) {
             let found = edits(&old, &new, steps);
             prop_assert_eq!(applied(&old, &new, &found), new.clone());
             for pair in found.windows(2) {

@@ -19,8 +19,12 @@ pub(super) const BATCH_OPERATIONS_MAX: usize = 1 << 18;
 pub(super) const COUNTER_MAX: u64 = u32::MAX as u64 - CHANGE_OPERATIONS_MAX as u64;
 /// How far a change from outside may count ahead of what is here: its writer may have seen changes that were refused.
 pub(super) const COUNTER_GAP_MAX: u64 = 1 << 20;
-/// What one operation adds to the history at most, in bytes, its value and field name apart.
+/// What one operation adds to a change at most, in bytes, apart from its value, its field's name and what it replaces.
 pub(super) const OPERATION_BYTES_MAX: usize = 64;
+/// What one replaced value adds to an operation at most, in bytes. There are about as many as writers at most.
+pub(super) const PREDECESSOR_BYTES_MAX: usize = 8;
+/// What one writer, or one head, adds to a change at most, in bytes.
+pub(super) const ACTOR_SHARE_BYTES_MAX: usize = 2 * ACTOR_BYTES_MAX;
 /// How much history may have come in since it was last measured before it is measured again, in bytes.
 pub(super) const MEASURE_EVERY_BYTES: usize = 1 << 20;
 /// Insertions and removals that a difference is searched for; past it the whole middle counts as replaced.

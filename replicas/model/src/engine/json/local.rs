@@ -7,7 +7,9 @@ use automerge::{ActorId, ChangeHash, PatchLog, ROOT, ReadDoc};
 use serde_json::{Map, Value};
 
 use super::bytes::{Changes, Corrections};
-use super::limits::{CHANGE_OPERATIONS_MAX, COUNTER_MAX, OPERATION_BYTES_MAX};
+use super::limits::{
+    ACTOR_SHARE_BYTES_MAX, CHANGE_OPERATIONS_MAX, COUNTER_MAX, OPERATION_BYTES_MAX, PREDECESSOR_BYTES_MAX,
+};
 use super::walk::{Order, milliseconds};
 use super::write::{Kind, Task};
 use super::{JsonDocument, Last};
@@ -108,20 +110,22 @@ impl JsonDocument {
         heads: Option<&[ChangeHash]>,
         context: &WriteContext<'_>,
     ) -> Result<Option<Changes>, Error> {
-        let room = self.room();
-        let fits = |operations: usize| {
-            operations * OPERATION_BYTES_MAX + 2 * length <= room.bytes && operations <= room.operations
-        };
+        let extent = self.extent();
+        let actors = self.actors.len();
+        let fixed = 2 * length + (actors + self.document.get_heads().len()) * ACTOR_SHARE_BYTES_MAX;
+        let each = OPERATION_BYTES_MAX + actors * PREDECESSOR_BYTES_MAX;
+        let fits = |operations: usize| extent.plus(operations * each + fixed, operations).check(0).is_ok();
         let actor = self.actor(context, heads);
         match self.transact(task, heads, context, &actor, &fits)? {
             Written::Nothing => Ok(None),
-            Written::Change(hash) => self.committed(hash, context.time_ms).map(Some),
+            Written::Change(hash) => Ok(Some(self.committed(hash, context.time_ms))),
             Written::Perhaps => {
                 let mut copy = self.clone();
                 let Written::Change(hash) = copy.transact(task, heads, context, &actor, &|_| true)? else {
                     return Ok(None);
                 };
-                let changes = copy.committed(hash, context.time_ms)?;
+                let changes = copy.committed(hash, context.time_ms);
+                copy.extent().check(0)?;
                 *self = copy;
                 Ok(Some(changes))
             }
@@ -174,9 +178,8 @@ impl JsonDocument {
     }
 
     /// Notes a change that was just made.
-    fn committed(&mut self, hash: ChangeHash, time_ms: i64) -> Result<Changes, Error> {
+    fn committed(&mut self, hash: ChangeHash, time_ms: i64) -> Changes {
         let change = self.document.get_change_by_hash(&hash).expect("the change was just made");
-        self.room().take(change.raw_bytes().len(), change.len(), true)?;
         let mut corrections = Corrections::new();
         if milliseconds(time_ms) != time_ms {
             corrections.insert(hash, time_ms);
@@ -187,7 +190,7 @@ impl JsonDocument {
         let last = Last { sequence: change.seq(), counter: change.max_op() };
         self.actors.insert(change.actor_id().clone(), last);
         self.deleted = false;
-        Ok(Changes { chunks: vec![change.raw_bytes().to_vec()], deletes: Vec::new(), corrections })
+        Changes { chunks: vec![change.raw_bytes().to_vec()], deletes: Vec::new(), corrections }
     }
 
     /// The actor of a write. An actor's changes form a line, so a write at heads that do not cover the author's last

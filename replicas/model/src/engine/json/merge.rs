@@ -8,8 +8,8 @@ use automerge::{ActorId, AutomergeError, Change, ChangeHash};
 
 use super::bytes::{Changes, Corrections};
 use super::chunk::{self, malformed};
-use super::limits::{BATCH_OPERATIONS_MAX, COUNTER_GAP_MAX, COUNTER_MAX};
-use super::walk::{Order, milliseconds};
+use super::limits::{BATCH_OPERATIONS_MAX, COUNTER_GAP_MAX, COUNTER_MAX, MEASURE_EVERY_BYTES};
+use super::walk::{Order, milliseconds, within_json};
 use super::{JsonDocument, Last};
 use crate::engine::{Author, Error};
 use crate::limits::DELTA_CHANGES_MAX;
@@ -33,6 +33,8 @@ struct Admitted {
     /// The highest operation counter of each.
     counters: BTreeMap<ChangeHash, u64>,
     actors: BTreeMap<ActorId, Last>,
+    /// The highest operation counter of all, those that were here included.
+    counter: u64,
 }
 
 impl JsonDocument {
@@ -84,8 +86,9 @@ impl JsonDocument {
             let (found, max) = (chunks.len(), DELTA_CHANGES_MAX);
             return Err(Error::Limit { what: "the changes of a delta", found, max });
         }
-        let mut admitted = Admitted { changes: Vec::new(), counters: BTreeMap::new(), actors: BTreeMap::new() };
-        let mut room = self.room();
+        let mut admitted =
+            Admitted { changes: Vec::new(), counters: BTreeMap::new(), actors: BTreeMap::new(), counter: self.counter };
+        let mut extent = self.extent();
         for chunk in chunks {
             let change = chunk::decode(chunk)?;
             if admitted.counters.contains_key(&change.hash()) || self.knows(&change.hash()) {
@@ -93,12 +96,14 @@ impl JsonDocument {
             }
             if let Some(sender) = sender {
                 check_sender(&change, sender.author)?;
+                extent = extent.plus(0, change.len());
+                extent.check(0)?;
             }
             let counter = self.check(&change, &admitted, sender.is_some())?;
-            room.take(chunk.len(), change.len(), sender.is_some())?;
             let last = Last { sequence: change.seq(), counter };
             admitted.actors.insert(change.actor_id().clone(), last);
             admitted.counters.insert(change.hash(), counter);
+            admitted.counter = admitted.counter.max(counter);
             admitted.changes.push(change);
         }
         Ok(admitted)
@@ -122,11 +127,10 @@ impl JsonDocument {
             let (found, expected) = (change.seq(), last.sequence + 1);
             return Err(malformed(format!("its sequence number is {found}, its actor's next is {expected}")));
         }
-        let highest = self.counter.max(admitted.counters.values().copied().max().unwrap_or(0));
-        let start = change.start_op().get();
-        if start <= below.max(last.counter) || (outside && start > highest + 1 + COUNTER_GAP_MAX) || start > COUNTER_MAX
-        {
-            return Err(malformed(format!("its operations start at {start}, after {}", below.max(last.counter))));
+        let (start, below) = (change.start_op().get(), below.max(last.counter));
+        let ahead = outside && start > admitted.counter + 1 + COUNTER_GAP_MAX;
+        if start <= below || ahead || start > COUNTER_MAX {
+            return Err(malformed(format!("its operations start at {start}, after {below}")));
         }
         Ok(change.max_op())
     }
@@ -145,11 +149,13 @@ impl JsonDocument {
             rest = after;
         }
         self.actors.extend(admitted.actors.iter().map(|(actor, last)| (actor.clone(), *last)));
-        for change in &admitted.changes {
-            self.counter = self.counter.max(change.max_op());
-            self.history.added += change.raw_bytes().len();
+        self.counter = admitted.counter;
+        self.history.added += admitted.changes.iter().map(|change| change.raw_bytes().len()).sum::<usize>();
+        if outside {
+            self.prove(admitted, heads)?;
         }
-        if outside { self.prove(admitted, heads) } else { Ok(()) }
+        // What was accepted elsewhere is not refused for the difference between two estimates.
+        self.extent().check(if outside { 0 } else { 2 * MEASURE_EVERY_BYTES })
     }
 
     /// Makes sure that what came from outside left a document that can be written out and read.
@@ -201,7 +207,7 @@ fn limited(changes: &[Change], claimed: &Corrections, latest_ms: i64) -> Correct
     let effective = |change: &Change| {
         let written = milliseconds(change.timestamp());
         let claimed = claimed.get(&change.hash()).copied().unwrap_or(written);
-        let time = claimed.min(latest_ms);
+        let time = within_json(claimed.min(latest_ms));
         (time != written).then_some((change.hash(), time))
     };
     changes.iter().filter_map(effective).collect()

@@ -100,12 +100,15 @@ impl Node {
     }
 }
 
-/// Milliseconds of a change's time: JavaScript clients write seconds, which are below 10^11 until the year 5138. Times
-/// past what JSON carries exactly take the last that it does.
+/// Milliseconds of a change's time: JavaScript clients write seconds, which are below 10^11 until the year 5138.
 pub(super) fn milliseconds(time: i64) -> i64 {
     const SECONDS_MAX: u64 = 100_000_000_000;
-    let last = INTEGER_MAX.cast_signed();
-    if time.unsigned_abs() < SECONDS_MAX { time * 1_000 } else { time.clamp(-last, last) }
+    if time.unsigned_abs() < SECONDS_MAX { time * 1_000 } else { within_json(time) }
+}
+
+/// The nearest number that JSON carries exactly.
+pub(super) fn within_json(number: i64) -> i64 {
+    number.clamp(-INTEGER_MAX.cast_signed(), INTEGER_MAX.cast_signed())
 }
 
 /// A document at some heads.
@@ -291,7 +294,11 @@ impl<'a> Walk<'a> {
         let found = self.reader.all(container, &property);
         let writers: Vec<_> = found.iter().map(|(_, id)| self.reader.writer(id)).collect();
         let rank = |at: &usize| (if self.order == Order::Lww { writers[*at].time } else { 0 }, *at);
-        let winner = (0..found.len()).max_by_key(rank).expect("a place with more than one value has one");
+        // Automerge marks one where there is nothing only after input that it should have refused.
+        let Some(winner) = (0..found.len()).max_by_key(rank) else {
+            let reason = format!("it marks a conflict at {} and has no value there", self.pointer());
+            return Err(Error::Malformed { what: "the document", reason });
+        };
         if self.places.is_none() {
             let (value, id) = &found[winner];
             return self.node(value, &|| id.clone());

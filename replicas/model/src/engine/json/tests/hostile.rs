@@ -72,7 +72,13 @@ proptest! {
 
     /// As before, but the checksum is right, so that Automerge's own decoding meets the damage.
     #[test]
-    fn damaged_changes_never_panic(which in 0usize..2, at in 8usize..2_000, flip in 1u8.., second in 8usize..2_000, other in 0u8..) {
+    fn damaged_changes_never_panic(
+        which in 0usize..2,
+        at in 8usize..2_000,
+        flip in 1u8..,
+        second in 8usize..2_000,
+        other in 0u8..,
+    ) {
         LazyLock::force(&QUIET);
         let one = sender();
         let mut changes = Changes::decode(&one.document.delta(&Version::default()).unwrap()).unwrap();
@@ -90,7 +96,9 @@ proptest! {
 
     /// Operations that Automerge would not write: parts of one put into another.
     #[test]
-    fn mixed_up_operations_never_panic(swaps in proptest::collection::vec((0usize..6, any::<usize>(), any::<usize>()), 1..6)) {
+    fn mixed_up_operations_never_panic(
+        swaps in proptest::collection::vec((0usize..6, any::<usize>(), any::<usize>()), 1..6),
+    ) {
         LazyLock::force(&QUIET);
         let mix = |change: &mut ExpandedChange| {
             for (part, to, from) in &swaps {

@@ -214,3 +214,21 @@ fn the_history_is_measured_when_the_estimate_runs_out() {
     assert!(one.put(json!({"a": 2})).is_some());
     assert!(one.document.history.measured + one.document.history.added < 1_000);
 }
+
+#[test]
+fn a_long_history_merges_at_once_though_its_changes_are_larger_than_its_limit() {
+    let engine = engine(JsonSettings::default());
+    let mut one = Replica::new(&engine, "one");
+    let text = "the same again, which compresses well ".repeat(1_000);
+    for at in 0..500 {
+        let seen = one.document.exists().then(|| object(json!({"text": format!("{text}{}", at - 1)})));
+        let body = Write::Put(object(json!({"text": format!("{text}{at}")})));
+        let context = WriteContext { author: &one.author, time_ms: START_MS, base: None, seen: seen.as_ref() };
+        one.document.apply(&body, &context).unwrap();
+    }
+    let delta = one.document.delta(&Version::default()).unwrap();
+    assert!(delta.0.len() > HISTORY_BYTES_MAX);
+    let mut two = Replica::new(&engine, "two");
+    two.document.merge(&delta).unwrap();
+    assert_eq!((two.document.version(), two.read()), (one.document.version(), one.read()));
+}

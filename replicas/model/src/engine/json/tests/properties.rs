@@ -205,9 +205,10 @@ proptest! {
         for step in &steps {
             world.step(step)?;
             let document = &world.replicas[0].document;
-            then.push((document.version(), document.view(Chooser::Lww).unwrap(), document.view(Chooser::Json).unwrap()));
+            let views = [Chooser::Lww, Chooser::Json].map(|chooser| document.view(chooser).unwrap());
+            then.push((document.version(), views));
         }
-        for (version, lww, json) in then {
+        for (version, [lww, json]) in then {
             let document = &world.replicas[0].document;
             prop_assert_eq!(document.view_at(&version, Chooser::Lww).unwrap(), lww);
             prop_assert_eq!(document.view_at(&version, Chooser::Json).unwrap(), json);

@@ -10,7 +10,7 @@ use super::bytes::{Changes, Corrections};
 use super::limits::{
     ACTOR_SHARE_BYTES_MAX, CHANGE_OPERATIONS_MAX, COUNTER_MAX, OPERATION_BYTES_MAX, PREDECESSOR_BYTES_MAX,
 };
-use super::walk::{Order, milliseconds};
+use super::walk::{Order, milliseconds, within_json};
 use super::write::{Kind, Task};
 use super::{JsonDocument, Last};
 use crate::document::{self, View};
@@ -181,8 +181,9 @@ impl JsonDocument {
     fn committed(&mut self, hash: ChangeHash, time_ms: i64) -> Changes {
         let change = self.document.get_change_by_hash(&hash).expect("the change was just made");
         let mut corrections = Corrections::new();
-        if milliseconds(time_ms) != time_ms {
-            corrections.insert(hash, time_ms);
+        let time = within_json(time_ms);
+        if milliseconds(time_ms) != time {
+            corrections.insert(hash, time);
         }
         self.corrections.extend(corrections.clone());
         self.history.added += change.raw_bytes().len();

@@ -40,7 +40,10 @@ mod tests {
         let entry =
             Entry { incarnation: incarnation(), change: "frame".into(), operation: Operation::Delete, covered: false };
         check_golden(&key(slot()), "4100020000000000000102");
-        check_golden(&encode(&entry), "");
+        check_golden(
+            &encode(&entry),
+            "01a46b696e6361726e6174696f6ea2666e756d62657203656e6f6e63655009090909090909090909090909090909666368616e6765456672616d65696f7065726174696f6e6644656c65746567636f7665726564f4",
+        );
         assert_eq!(decode_key(&key(slot())).unwrap(), slot());
         assert_eq!(decode(&encode(&entry)).unwrap(), entry);
     }

@@ -42,7 +42,10 @@ mod tests {
         let mark = Mark::start(&"shop".parse().unwrap(), &incarnation(), shard).then(b"change");
         let confirmed = Confirmed { incarnation: incarnation(), mark };
         check_golden(&key(shard), "210002");
-        check_golden(&encode(&confirmed), "");
+        check_golden(
+            &encode(&confirmed),
+            "01a26b696e6361726e6174696f6ea2666e756d62657203656e6f6e63655009090909090909090909090909090909646d61726ba26873657175656e63650165636861696e582057a0dfa652ee50a8356e261c05b874d1730020c81238ecb96baee3dc1e739c80",
+        );
         assert_eq!(decode_key(&key(shard)).unwrap(), shard);
         assert_eq!(decode(&encode(&confirmed)).unwrap(), confirmed);
     }

@@ -59,7 +59,10 @@ mod tests {
             clock_offset_ms: -5,
         };
         check_golden(&key(), "01");
-        check_golden(&encode(&identity), "");
+        check_golden(
+            &encode(&identity),
+            "01a4677265706c6963616473686f706b696e6361726e6174696f6ea2666e756d62657203656e6f6e6365500909090909090909090909090909090964686f6d65a367636c757374657250010101010101010101010101010101016874696d656c696e65500202020202020202020202020202020266736861726473046f636c6f636b5f6f66667365745f6d7324",
+        );
         assert_eq!(decode(&encode(&identity)).unwrap(), identity);
     }
 }

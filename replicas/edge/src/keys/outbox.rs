@@ -91,8 +91,17 @@ mod tests {
         check_golden(&key(slot()), "4000020000000000000102");
         assert_eq!(decode_key(&key(slot())).unwrap(), slot());
         let view = || View::from_canonical(r#"{"a":1}"#.into());
-        check(Operation::Put { document: view(), seen: Some(view()) }, "1");
-        check(Operation::Patch { patch: r#"{"a":null}"#.into() }, "2");
-        check(Operation::Delete, "3");
+        check(
+            Operation::Put { document: view(), seen: Some(view()) },
+            "01a46b696e6361726e6174696f6ea2666e756d62657203656e6f6e63655009090909090909090909090909090909666368616e6765456672616d65696f7065726174696f6ea163507574a268646f63756d656e74477b2261223a317d647365656e477b2261223a317d67636f7665726564f4",
+        );
+        check(
+            Operation::Patch { patch: r#"{"a":null}"#.into() },
+            "01a46b696e6361726e6174696f6ea2666e756d62657203656e6f6e63655009090909090909090909090909090909666368616e6765456672616d65696f7065726174696f6ea1655061746368a16570617463684a7b2261223a6e756c6c7d67636f7665726564f4",
+        );
+        check(
+            Operation::Delete,
+            "01a46b696e6361726e6174696f6ea2666e756d62657203656e6f6e63655009090909090909090909090909090909666368616e6765456672616d65696f7065726174696f6e6644656c65746567636f7665726564f4",
+        );
     }
 }

@@ -122,7 +122,11 @@ fn apply_again(
     time_ms: i64,
 ) -> Answer<Option<skerry_model::engine::Delta>> {
     let (write, seen) = match operation {
-        Operation::Put { document, seen } => (Write::Put(document.object()?), object(seen.as_ref())?),
+        // Whoever saw no document removes none of the fields that have come meanwhile.
+        Operation::Put { document, seen } => {
+            let empty = || shown.map(|_| serde_json::Map::new());
+            (Write::Put(document.object()?), object(seen.as_ref())?.or_else(empty))
+        }
         Operation::Patch { patch } => {
             let patch = serde_json::from_slice(patch).map_err(skerry_model::document::Error::Syntax)?;
             (Write::Patch(patch), object(shown)?)

@@ -1,6 +1,6 @@
 //! A resolver as its author sees it: values instead of text, and helpers for what most resolvers do.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// Decides what readers see where concurrent writes to a document met.
@@ -63,7 +63,9 @@ pub struct Candidate {
 pub struct Conflict {
     /// Where, as a JSON Pointer (RFC 6901).
     pub path: String,
-    /// The value that every candidate replaced, if it was asked for and there is exactly one.
+    /// The value that every candidate replaced, if it was asked for and there is exactly one. In JSON, a null is a value
+    /// and no ancestor is no field.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ancestor: Option<Value>,
     /// What was written, by Automerge operation id, lowest first; at least two.
     pub candidates: Vec<Candidate>,
@@ -106,6 +108,11 @@ impl Conflict {
         let (at, _) = latest.expect("a conflict has at least two candidates");
         Choice::Candidate(u32::try_from(at).expect("the host hands in fewer than 2^32 candidates"))
     }
+}
+
+/// A field that is there, be it null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What a resolver decides about one conflict.
@@ -195,12 +202,17 @@ mod tests {
         assert_eq!(conflict.candidate("three", 1.5).integers(), None);
     }
 
+    #[track_caller]
+    fn check_json(text: Value, expected: &Conflict) {
+        assert_eq!(&serde_json::from_value::<Conflict>(text.clone()).unwrap(), expected);
+        assert_eq!(serde_json::to_value(expected).unwrap(), text);
+    }
+
     #[test]
     fn conflicts_are_read_from_json() {
-        let text = json!({"path": "/a", "ancestor": null, "candidates": [
-            {"value": 4, "origin": "till-1", "sequence": 7, "time": 1_700_000_000_000_i64},
-        ]});
-        let conflict: Conflict = serde_json::from_value(text).unwrap();
-        assert_eq!((conflict.ancestor.as_ref(), conflict.candidates[0].sequence), (None, 7));
+        let written = json!([{"value": 4, "origin": "till-1", "sequence": 1, "time": 0}]);
+        let conflict = Conflict::at("/a").candidate("till-1", 4);
+        check_json(json!({"path": "/a", "candidates": written}), &conflict);
+        check_json(json!({"path": "/a", "ancestor": null, "candidates": written}), &conflict.ancestor(json!(null)));
     }
 }

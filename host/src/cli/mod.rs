@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod collection;
 mod conflicts;
+mod dev;
 mod plugin;
 mod serve;
 mod transfer;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = "Example:\n  skerry dev")]
+    Dev(dev::Dev),
     /// Run a core node
     #[command(after_help = "Example:\n  skerry serve --bootstrap --data ./skerry-data")]
     Serve(serve::Serve),
@@ -83,6 +86,8 @@ enum Error {
     Bench(#[from] bench::Error),
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    #[error(transparent)]
+    Dev(#[from] dev::Error),
     #[error("the process gets no threads or sockets from the system: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the output: {0}")]
@@ -101,7 +106,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, remote: &Remote) -> Result<(), Error> {
     // A node uses every core. A client leaves them to the nodes, which often run beside it.
     let mut runtime = match command {
-        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
@@ -112,6 +117,7 @@ async fn dispatch(command: Command, remote: &Remote) -> Result<(), Error> {
     let output = remote.output();
     let client = || remote.client(DEFAULT_URL);
     match command {
+        Command::Dev(dev) => dev.run(output).await?,
         Command::Serve(serve) => serve.run(output).await?,
         Command::Get(get) => get.run(&client()?, output).await?,
         Command::Put(put) => put.run(&client()?, output).await?,

@@ -95,7 +95,7 @@ impl Serve {
     pub(super) async fn run(&self, output: Output) -> Result<(), Error> {
         let options = self.options()?;
         logs::begin("info", self.log_json);
-        let stop = stop_at_signal()?;
+        let stop = stop_at_signal().map_err(Error::Signals)?;
         let http = options.http;
         let ready = || output.note(&format!("node {} serves http://{http}", self.node_id));
         Ok(Box::pin(server::run(options, stop, ready)).await?)
@@ -140,11 +140,11 @@ fn node_address(http: SocketAddr) -> Result<SocketAddr, Error> {
 }
 
 /// Cancelled by the first SIGINT or SIGTERM.
-fn stop_at_signal() -> Result<CancellationToken, Error> {
+pub(super) fn stop_at_signal() -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
     let told = stop.clone();
     tokio::spawn(async move {

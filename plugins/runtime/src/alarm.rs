@@ -68,7 +68,7 @@ impl Drop for Alarm {
     }
 }
 
-/// Falls asleep only a whole tick after the last call ended, so that call after call wakes nobody.
+/// Looks only once a tick whether calls run, so that call after call wakes it seldom.
 fn tick(shared: &Shared, engine: &EngineWeak) {
     let mut state = shared.state.lock();
     while !state.ended {

@@ -25,25 +25,40 @@ pub(crate) struct Limiter {
     table_elements_left: usize,
     core_instances: usize,
     /// The plugin asked for more than the profile allows.
-    refused: Option<Refused>,
+    refused: Option<Grown>,
     /// The host could not give what the profile allows.
     host: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Refused {
+enum Grown {
     Memory,
     Table,
 }
 
+impl Limiter {
+    /// Whether it may grow; takes that off what is left, or notes that the profile refused it. Its own maximum, which
+    /// the guest chose, refuses without a note: past it wasmtime would report a failure of the host.
+    fn grants(&mut self, grown: Grown, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        let left = match grown {
+            Grown::Memory => &mut self.memory_bytes_left,
+            Grown::Table => &mut self.table_elements_left,
+        };
+        let Some(rest) = left.checked_sub(desired - current) else {
+            self.refused = Some(grown);
+            return false;
+        };
+        let within = maximum.is_none_or(|maximum| desired <= maximum);
+        if within {
+            *left = rest;
+        }
+        within
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool, Error> {
-        // A memory's own maximum, not ours; wasmtime would count it as a failure of the host.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let left = self.memory_bytes_left.checked_sub(desired - current);
-        Ok(take(left, &mut self.memory_bytes_left, &mut self.refused, Refused::Memory))
+        Ok(self.grants(Grown::Memory, current, desired, maximum))
     }
 
     fn memory_grow_failed(&mut self, error: Error) -> Result<(), Error> {
@@ -53,11 +68,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool, Error> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let left = self.table_elements_left.checked_sub(desired - current);
-        Ok(take(left, &mut self.table_elements_left, &mut self.refused, Refused::Table))
+        Ok(self.grants(Grown::Table, current, desired, maximum))
     }
 
     fn instances(&self) -> usize {
@@ -71,14 +82,6 @@ impl ResourceLimiter for Limiter {
     fn memories(&self) -> usize {
         self.core_instances
     }
-}
-
-fn take(left: Option<usize>, slot: &mut usize, refused: &mut Option<Refused>, what: Refused) -> bool {
-    match left {
-        Some(left) => *slot = left,
-        None => *refused = Some(what),
-    }
-    left.is_some()
 }
 
 /// Runs `work` on a fresh instance; gives its answer and the fuel that all of it took.
@@ -136,8 +139,8 @@ fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, profile: &Runtim
     }
     let text = error.root_cause().to_string();
     let asked_for_more = limiter.refused.map(|refused| match refused {
-        Refused::Memory => format!("it asked for more memory than the limit of {} bytes", profile.memory_bytes),
-        Refused::Table => format!("it asked for larger tables than the limit of {} elements", profile.table_elements),
+        Grown::Memory => format!("it asked for more memory than the limit of {} bytes", profile.memory_bytes),
+        Grown::Table => format!("it asked for larger tables than the limit of {} elements", profile.table_elements),
     });
     match (trap, asked_for_more) {
         (Some(Trap::OutOfFuel), _) => Failure::Plugin(format!("it ran out of fuel, the limit is {}", profile.fuel)),
@@ -165,4 +168,33 @@ fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, profile: &Runtim
 
 pub(crate) fn too_much_text(profile: &RuntimeProfile) -> String {
     format!("it handed back more than the limit of {} bytes", profile.output_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter() -> Limiter {
+        Limiter { memory_bytes_left: 100, table_elements_left: 10, core_instances: 1, refused: None, host: None }
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing() {
+        let mut limiter = limiter();
+        assert!(!limiter.grants(Grown::Memory, 0, 101, None));
+        assert!(!limiter.grants(Grown::Memory, 0, 50, Some(40)));
+        assert!(limiter.grants(Grown::Memory, 0, 60, Some(60)));
+        assert!(limiter.grants(Grown::Memory, 0, 40, None));
+        assert!(!limiter.grants(Grown::Memory, 40, 41, None));
+        assert!(limiter.grants(Grown::Table, 0, 10, None));
+    }
+
+    /// Else the guest would go on with another answer than on a host that has the memory.
+    #[test]
+    fn memory_that_the_host_cannot_give_ends_the_call() {
+        let mut limiter = limiter();
+        assert!(limiter.memory_growing(0, 100, None).unwrap());
+        assert!(limiter.memory_grow_failed(Error::msg("out of memory")).is_err());
+        assert_eq!(limiter.host.as_deref(), Some("no memory for an instance: out of memory"));
+    }
 }

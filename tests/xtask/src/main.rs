@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod check;
 mod prebuilt;
 
 #[derive(Parser)]
@@ -15,6 +16,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check formatting, lints, documentation, bundled plugins and tidiness; changes nothing
+    Check,
     /// Build the bundled plugins into plugins/prebuilt and write down their digests
     Prebuilt(prebuilt::Arguments),
 }
@@ -22,6 +25,7 @@ enum Command {
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program's own output")]
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Check => check::run().map_err(|error| sentence(&error)),
         Command::Prebuilt(arguments) => prebuilt::run(&arguments).map_err(|error| sentence(&error)),
     };
     match outcome {

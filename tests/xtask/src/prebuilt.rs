@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// Only compare: binaries with their digests, sources with what the binaries were built from, and, where the
     /// recorded toolchain is installed, a fresh build with the binaries
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

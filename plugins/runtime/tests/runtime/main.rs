@@ -1,0 +1,10 @@
+//! What a plugin can do to its host, limit by limit, on both back ends.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "clippy.toml lets tests, but not what they share")]
+
+mod answers;
+mod components;
+mod guest;
+mod limits;
+mod plugins;
+mod stock;

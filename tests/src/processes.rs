@@ -1,0 +1,348 @@
+//! Real processes on free ports of the loopback, in temporary folders. Whatever a test leaves running is killed with it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before the test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Where the binaries under test are. Cargo tells tests alone, so they hand it over.
+#[derive(Debug, Clone, Copy)]
+pub struct Binaries {
+    /// `skerry`.
+    pub skerry: &'static str,
+    /// `skerry-edge`.
+    pub edge: &'static str,
+}
+
+/// A process, with what it says on stderr.
+pub struct Process {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts a program.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(program: &str, arguments: &[String]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).env("SKERRY_LOG", "info,openraft=error");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary under test was built");
+        let said = Arc::<Mutex<String>>::default();
+        let (heard, stderr) = (Arc::clone(&said), child.stderr.take().expect("it is piped"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        Self { child, said }
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ran");
+    }
+
+    /// SIGTERM, and waits for the end. Answers whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn stop(&mut self) -> bool {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill is there");
+        assert!(killed.success(), "it runs");
+        self.ended()
+    }
+
+    /// Waits for the end. Answers whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn ended(&mut self) -> bool {
+        let status = until("a process to end", || self.child.try_wait().expect("it ran"));
+        status.success()
+    }
+
+    /// What it has said on stderr.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is there.
+///
+/// # Panics
+/// When it is not in time.
+#[expect(clippy::disallowed_methods, reason = "a process outside is asked again and again until it is ready")]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has ports");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A cluster of core nodes.
+pub struct Cluster {
+    binaries: Binaries,
+    folder: tempfile::TempDir,
+    ports: Vec<(u16, u16)>,
+    shards: u16,
+    nodes: Vec<Option<Process>>,
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until every node serves.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn start(binaries: Binaries, nodes: usize, shards: u16) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let ports = (0..nodes).map(|_| (free_port(), free_port())).collect();
+        let mut cluster = Self { binaries, folder, ports, shards, nodes: (0..nodes).map(|_| None).collect() };
+        for node in 0..nodes {
+            cluster.start_node(node);
+        }
+        cluster.ready();
+        cluster
+    }
+
+    /// Starts a node that is not running.
+    pub fn start_node(&mut self, node: usize) {
+        let members = self.ports.iter().enumerate().flat_map(|(at, (http, port))| {
+            ["--member".to_owned(), format!("{}=127.0.0.1:{http},127.0.0.1:{port}", at + 1)]
+        });
+        let (http, port) = self.ports[node];
+        let mut arguments = vec![
+            "serve".to_owned(),
+            "--node-id".to_owned(),
+            (node + 1).to_string(),
+            "--http".to_owned(),
+            format!("127.0.0.1:{http}"),
+            "--node-addr".to_owned(),
+            format!("127.0.0.1:{port}"),
+            "--data".to_owned(),
+            self.data(node).display().to_string(),
+        ];
+        arguments.extend(members);
+        if node == 0 {
+            arguments.extend(["--bootstrap".to_owned(), "--shards".to_owned(), self.shards.to_string()]);
+        }
+        self.nodes[node] = Some(Process::start(self.binaries.skerry, &arguments));
+    }
+
+    /// A node's process.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn node(&mut self, node: usize) -> &mut Process {
+        self.nodes[node].as_mut().expect("it was started")
+    }
+
+    /// Waits until every node that runs serves linearizable reads.
+    ///
+    /// # Panics
+    /// When one does not.
+    pub fn ready(&self) {
+        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some()) {
+            until(&format!("node {} to be ready", node + 1), || {
+                let answer = http(&format!("{}/readyz", self.url(node)), "GET", None);
+                answer.ok().filter(|(status, _)| *status == 204)
+            });
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        self.node(node).kill();
+        self.nodes[node] = None;
+    }
+
+    /// A node's data folder.
+    #[must_use]
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("core-{}", node + 1))
+    }
+
+    /// A folder for edges.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A node's base URL.
+    #[must_use]
+    pub fn url(&self, node: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[node].0)
+    }
+
+    /// Every node's base URL.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        (0..self.ports.len()).map(|node| self.url(node)).collect()
+    }
+
+    /// The node that leads shard 0, as a node that runs sees it.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    #[must_use]
+    pub fn leader(&self) -> usize {
+        let asked = (0..self.nodes.len()).find(|node| self.nodes[*node].is_some()).expect("a node runs");
+        until("a leader", || {
+            let (_, body) = http(&format!("{}/v1/cluster", self.url(asked)), "GET", None).ok()?;
+            let leader = body.pointer("/shards/0/leader")?.as_u64()?;
+            Some(usize::try_from(leader).expect("ids are small") - 1)
+        })
+    }
+
+    /// Runs a command of the CLI against the first node; answers stdout, or stderr when it failed.
+    ///
+    /// # Errors
+    /// What it said on stderr.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String, String> {
+        run(self.binaries.skerry, &self.url(0), arguments)
+    }
+}
+
+/// An edge.
+pub struct Edge {
+    binaries: Binaries,
+    name: String,
+    port: u16,
+    data: PathBuf,
+    cores: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Edge {
+    /// Starts an edge of a cluster.
+    #[must_use]
+    pub fn start(cluster: &Cluster, name: &str) -> Self {
+        let data = cluster.folder().join(name);
+        let (binaries, cores) = (cluster.binaries, cluster.urls());
+        let mut edge = Self { binaries, name: name.to_owned(), port: free_port(), data, cores, process: None };
+        edge.restart();
+        edge
+    }
+
+    /// Starts it again, towards the core.
+    pub fn restart(&mut self) {
+        let cores = self.cores.clone();
+        self.run(&cores);
+    }
+
+    /// Starts it again where no core can be reached.
+    pub fn restart_offline(&mut self) {
+        self.run(&[format!("http://127.0.0.1:{}", free_port())]);
+    }
+
+    fn run(&mut self, cores: &[String]) {
+        self.process = None;
+        let mut arguments = vec!["serve".to_owned(), "--replica".to_owned(), self.name.clone()];
+        arguments.extend(["--data".to_owned(), self.data.display().to_string()]);
+        arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", self.port)]);
+        arguments.extend(cores.iter().flat_map(|core| ["--core".to_owned(), core.clone()]));
+        self.process = Some(Process::start(self.binaries.edge, &arguments));
+        until(&format!("edge {} to answer", self.name), || {
+            http(&format!("{}/healthz", self.url()), "GET", None).ok()
+        });
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it was started")
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until it has everything and nothing is unsent.
+    pub fn synced(&self) {
+        until(&format!("edge {} to be in sync", self.name), || {
+            let (_, status) = http(&format!("{}/v1/sync/status", self.url()), "GET", None).ok()?;
+            let done = status.get("copied") == Some(&Value::Bool(true)) && status.get("unsent") == Some(&0.into());
+            done.then_some(())
+        });
+    }
+}
+
+/// Runs a command of a CLI against a node.
+///
+/// # Errors
+/// What it said on stderr.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(program: &str, url: &str, arguments: &[&str]) -> Result<String, String> {
+    let ran = Command::new(program).args(arguments).args(["--url", url]).output().expect("it was built");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+    if ran.status.success() { Ok(text(ran.stdout)) } else { Err(text(ran.stderr)) }
+}
+
+/// One request; answers status and body, which is null when it is not JSON.
+///
+/// # Errors
+/// When no answer comes.
+///
+/// # Panics
+/// When the client cannot be made.
+pub fn http(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, Value), reqwest::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        let method = method.parse().expect("a method");
+        let mut request = client.request(method, url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    })
+}

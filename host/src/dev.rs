@@ -338,7 +338,7 @@ fn what_next() -> String {
         ("every item, from the core", format!("{skerry} scan items --url {core}")),
         (
             "sell a rope at an edge",
-            format!(r#"curl -X PATCH {edge}/v1/collections/items/documents/rope -d '{{"remaining":39}}'"#),
+            format!(r#"{skerry} put items rope '{{"remaining": 39}}' --patch --url {edge}"#),
         ),
         ("and read it from the core", format!("curl {core}/v1/collections/items/documents/rope")),
         ("how the edge syncs", format!("curl {edge}/v1/sync/status")),

@@ -1,5 +1,10 @@
 //! The `skerry-edge` command line, built for the tests.
 
-fn main() -> std::process::ExitCode {
-    skerry_edge::cli::main()
+use std::process::ExitCode;
+
+use clap::Parser;
+use skerry_edge::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    run(&Cli::parse())
 }

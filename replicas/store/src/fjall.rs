@@ -185,7 +185,7 @@ impl FjallKeyspace {
     fn commit_with(&self, database: &Database, batch: Batch, mode: PersistMode) -> Result<(), Error> {
         let (rows, bytes) = (batch.len(), batch.bytes());
         let mut write = ::fjall::OwnedWriteBatch::with_capacity(database.clone(), rows).durability(Some(mode));
-        // All rows of a fjall batch carry one sequence number, so a key may be in it only once.
+        // All rows of a fjall batch carry one sequence number: which value of a key named twice stands is not promised.
         for (key, value) in batch.into_sorted_rows() {
             match value {
                 Some(value) => write.insert(&self.keyspace, key, value),

@@ -294,12 +294,14 @@ impl ShardStore {
         let mut rows = Vec::new();
         let mut range = range.clone();
         let mut left = limit;
+        // A short scan looks at few rows of the overlay, and at more when it meets deletes only.
+        let mut captured_max = limit.rows.min(SCAN_STEP_ROWS);
         while !left.is_spent() {
             let step = Limit { rows: left.rows.min(SCAN_STEP_ROWS), bytes: left.bytes };
             // The snapshot costs no I/O, and with the guard held nothing moves between overlay and keyspace.
             let (captured, stored): (Captured, _) = {
                 let overlay = self.shard.overlay.read();
-                (overlay.capture(&range, step.rows, direction), self.shard.keyspace.snapshot())
+                (overlay.capture(&range, captured_max, direction), self.shard.keyspace.snapshot())
             };
             let stored = stored.scan(&captured.window(&range, direction), step, direction)?;
             let merged = captured.over(stored, step, direction);
@@ -310,6 +312,7 @@ impl ShardStore {
                 left = left.less(&row);
                 rows.push(row);
             }
+            captured_max = (2 * captured_max).min(SCAN_STEP_ROWS);
             match merged.end {
                 Some(end) => range = range.behind(end, direction),
                 None => break,

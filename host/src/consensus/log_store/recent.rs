@@ -108,13 +108,14 @@ mod tests {
 
     #[test]
     fn what_follows_a_truncation_is_not_durable() {
-        let mut recent = filled(5..10, 0);
-        recent.truncate(6);
-        recent.mark_durable(6);
+        let mut recent = filled(5..10, 30);
+        recent.mark_durable(10);
+        recent.truncate(8);
+        recent.push(8, 80, 100);
+        recent.mark_durable(8);
+        assert_eq!(recent.copy(0, 100, usize::MAX), [80]);
+        recent.mark_durable(9);
         assert_eq!(recent.first(), None);
-        recent.push(6, 60, 10);
-        recent.mark_durable(6);
-        assert_eq!(recent.copy(6, 7, 0), [60]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::Durability;
 use crate::fjall::FjallState;
-use crate::simulated::Disk;
+use crate::simulated::{Disk, SimulatedState};
 use crate::testing::{Gate, GatedState, Passed};
 
 type Model = BTreeMap<Bytes, Bytes>;
@@ -304,6 +304,129 @@ async fn readers_see_whole_installs() {
     let counters = writer.counters();
     assert_eq!(counters.installs.load(Ordering::Relaxed), installs);
     assert!(counters.rows_written.load(Ordering::Relaxed) <= counters.rows_installed.load(Ordering::Relaxed));
+}
+
+/// A database that lets something happen whenever a reader has just taken a snapshot, or is about to and holds no guard.
+struct Meddled {
+    state: SimulatedState,
+    meddle: Arc<Meddle>,
+}
+
+type Meddle = Mutex<Option<Box<dyn Fn() + Send>>>;
+
+struct MeddledKeyspace {
+    keyspace: Arc<dyn Keyspace>,
+    meddle: Arc<Meddle>,
+}
+
+struct MeddledSnapshot {
+    snapshot: Box<dyn OrderedStore>,
+    meddle: Arc<Meddle>,
+}
+
+/// At most once, so that what happens does not set itself off.
+fn meddle(meddle: &Meddle) {
+    let happens = meddle.lock().take();
+    if let Some(happens) = happens {
+        happens();
+    }
+}
+
+impl StateDb for Meddled {
+    fn keyspace(&self, name: &str) -> Result<Arc<dyn Keyspace>, Error> {
+        Ok(Arc::new(MeddledKeyspace { keyspace: self.state.keyspace(name)?, meddle: self.meddle.clone() }))
+    }
+
+    fn keyspaces(&self) -> Vec<String> {
+        self.state.keyspaces()
+    }
+
+    fn delete_keyspace(&self, name: &str) -> Result<(), Error> {
+        self.state.delete_keyspace(name)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.state.sync()
+    }
+}
+
+impl OrderedStore for MeddledKeyspace {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.keyspace.get(key)
+    }
+
+    fn scan(&self, range: &KeyRange, limit: Limit, direction: Direction) -> Result<Vec<Row>, Error> {
+        self.keyspace.scan(range, limit, direction)
+    }
+}
+
+impl Keyspace for MeddledKeyspace {
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        self.keyspace.commit(batch)
+    }
+
+    fn snapshot(&self) -> Box<dyn OrderedStore> {
+        meddle(&self.meddle);
+        Box::new(MeddledSnapshot { snapshot: self.keyspace.snapshot(), meddle: self.meddle.clone() })
+    }
+}
+
+impl OrderedStore for MeddledSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        meddle(&self.meddle);
+        self.snapshot.get(key)
+    }
+
+    fn scan(&self, range: &KeyRange, limit: Limit, direction: Direction) -> Result<Vec<Row>, Error> {
+        meddle(&self.meddle);
+        self.snapshot.scan(range, limit, direction)
+    }
+}
+
+/// What is installed and written while a reader is between memory and keyspace is seen wholly or not at all.
+#[tokio::test]
+async fn a_reader_keeps_to_one_moment() {
+    let reads: [fn(&ShardStore) -> Vec<Bytes>; 2] = [
+        |store| {
+            let rows = store.scan(&KeyRange::all(), ALL_ROWS, Direction::Forward).unwrap();
+            rows.into_iter().map(|(_, value)| value).collect()
+        },
+        |store| store.get_all([b"a", b"b", b"c"]).unwrap().into_iter().flatten().collect(),
+    ];
+    for read in reads {
+        let meddle: Arc<Meddle> = Arc::default();
+        let database = Arc::new(Meddled { state: Disk::new(0).state(), meddle: meddle.clone() });
+        let writer = Arc::new(StateWriter::start(database, Mode::Inline).unwrap());
+        let store = writer.shard("shard").unwrap();
+        let batch = |keys: &[&'static str], value: &'static str| {
+            let mut batch = Batch::new();
+            keys.iter().for_each(|key| batch.put(*key, value));
+            batch
+        };
+        store.install(batch(&["a", "b"], "1")).await.unwrap();
+        writer.tick().unwrap();
+        store.install(batch(&["a", "c"], "2")).await.unwrap();
+        let (at, of_writer, third) = (store.clone(), writer.clone(), batch(&["a", "b", "c"], "3"));
+        let slot = meddle.clone();
+        let happens = move || {
+            // With the guard held nobody can install: then it happens after the snapshot.
+            if at.shard.overlay.try_write().is_none() {
+                let (at, of_writer, third) = (at.clone(), of_writer.clone(), third.clone());
+                *slot.lock() = Some(Box::new(move || install_and_write(&at, &of_writer, &third)));
+            } else {
+                install_and_write(&at, &of_writer, &third);
+            }
+        };
+        *meddle.lock() = Some(Box::new(happens));
+        assert_eq!(read(&store), ["2", "1", "2"]);
+        assert!(meddle.lock().is_none(), "it happened");
+        assert_eq!(read(&store), ["3", "3", "3"]);
+    }
+}
+
+fn install_and_write(store: &ShardStore, writer: &StateWriter, batch: &Batch) {
+    store.shard.overlay.write().install(batch.clone(), 0);
+    writer.tick().unwrap();
 }
 
 fn gated(disk: &Disk) -> (Arc<Gate>, StateWriter, ShardStore) {

@@ -87,7 +87,7 @@ enum Error {
     #[error(transparent)]
     Serve(#[from] serve::Error),
     #[error(transparent)]
-    Dev(#[from] dev::Error),
+    Dev(#[from] Box<dev::Error>),
     #[error("the process gets no threads or sockets from the system: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the output: {0}")]
@@ -117,7 +117,7 @@ async fn dispatch(command: Command, remote: &Remote) -> Result<(), Error> {
     let output = remote.output();
     let client = || remote.client(DEFAULT_URL);
     match command {
-        Command::Dev(dev) => dev.run(output).await?,
+        Command::Dev(dev) => dev.run(output).await.map_err(Box::new)?,
         Command::Serve(serve) => serve.run(output).await?,
         Command::Get(get) => get.run(&client()?, output).await?,
         Command::Put(put) => put.run(&client()?, output).await?,

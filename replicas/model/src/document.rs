@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::limits;
 
+/// From here on RFC 8785 writes numbers with an exponent.
+const PLAIN_DIGITS_BELOW: f64 = 1e21;
+
 /// Why a document was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -125,12 +128,14 @@ pub fn check_value<'v>(value: &'v Value, path: &mut Vec<std::borrow::Cow<'v, str
     }
     match value {
         Value::Number(number) => {
+            // A float without a fraction is written as plain digits (RFC 8785), so it is held to the same limit.
+            let digits = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < PLAIN_DIGITS_BELOW);
             let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            match magnitude {
-                Some(magnitude) if magnitude > limits::INTEGER_MAX => {
-                    Err(Error::Integer { path: pointer(path), number: number.to_string() })
-                }
-                _ => Ok(()),
+            let too_large = magnitude.is_some_and(|magnitude| magnitude > limits::INTEGER_MAX)
+                || magnitude.is_none() && digits.is_some_and(|float| float.abs() > limits::INTEGER_MAX as f64);
+            match too_large {
+                true => Err(Error::Integer { path: pointer(path), number: number.to_string() }),
+                false => Ok(()),
             }
         }
         Value::Array(items) => items.iter().enumerate().try_for_each(|(at, item)| {
@@ -238,6 +243,11 @@ mod tests {
             r#"{"a/b":[9007199254740992]}"#,
             "the integer 9007199254740992 at /a~1b/0 is beyond 2^53 - 1 and would lose digits: send it as a string",
         );
+        check_refused(
+            r#"{"a":1e16}"#,
+            "the integer 1e16 at /a is beyond 2^53 - 1 and would lose digits: send it as a string",
+        );
+        assert!(parse(br#"{"a":1e21,"b":9007199254740991.0}"#).is_ok());
         let deep = format!("{}1{}", r#"{"a":"#.repeat(65), "}".repeat(65));
         assert!(
             parse(deep.as_bytes()).unwrap_err().to_string().starts_with("the document nests deeper than 64 levels")

@@ -67,7 +67,6 @@ pub async fn serve(
 }
 
 /// Every route of an edge, behind the guard that keeps web pages of other origins away.
-#[must_use]
 pub fn router(edge: Edge) -> Router {
     let own = Router::new()
         .route("/v1/collections", get(collections))

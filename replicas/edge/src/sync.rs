@@ -10,7 +10,6 @@ use skerry_model::env::Clock;
 use skerry_model::{ClusterId, PluginDigest, PluginName, ShardId, Timeline};
 
 use crate::core_client::{self, CoreClient};
-use crate::limits;
 use crate::owner::{Owner, Stopped};
 use crate::plugins::CompiledPlugins;
 use crate::replica::{Installed, Settled, Welcomed};

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::routing::post;
+use axum::routing::{get, post};
 use parking_lot::Mutex;
 use serde_json::json;
 use skerry_api::client::Client;
 use skerry_api::documents::{Conditions, State as DocumentState};
 use skerry_channel::frame;
 use skerry_channel::message::{Answer, Request};
+use skerry_model::PluginDigest;
 use skerry_model::engine::Write;
 use tokio::net::TcpListener;
 
@@ -54,7 +55,10 @@ async fn world() -> World {
     let core: SharedCore = Arc::new(Mutex::new(Core::new(4)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let core_url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().route("/v1/sync", post(answer)).with_state(core.clone());
+    let router = axum::Router::new()
+        .route("/v1/sync", post(answer))
+        .route("/v1/plugins/stock", get(async || skerry_runtime::standard::STOCK.component))
+        .with_state(core.clone());
     tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -132,6 +136,21 @@ async fn an_edge_syncs_over_http() {
         client.put(&at("rope"), &object(json!({})), &any).await.unwrap_err().problem().unwrap().kind.status(),
         503
     );
+}
+
+/// Two writers at once under the bundled stock plugin: the edge fetches it, and computes what the core will.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_is_fetched_by_its_digest() {
+    let World { core, edge, client, _folder, .. } = world().await;
+    let digest = PluginDigest::of(skerry_runtime::standard::STOCK.component);
+    core.lock().set_collection(1, "items", "plugin:stock".parse().unwrap(), Some(digest));
+    until("the edge has the plugin", async || {
+        edge.owner.run(|replica| Ok(replica.components())).await.unwrap() == [digest]
+    })
+    .await;
+    let collection = client.collection(&"items".parse().unwrap()).await.unwrap();
+    assert_eq!(collection.plugin, Some(digest));
+    edge.close().await.unwrap();
 }
 
 #[tokio::test]

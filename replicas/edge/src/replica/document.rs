@@ -83,12 +83,15 @@ impl Replica {
 
     /// The row of a pending change.
     pub(super) fn entry(&self, pending: Pending) -> Result<Entry, Error> {
-        let (key, decode): (_, fn(&bytes::Bytes) -> Result<Entry, keys::Error>) = match pending.phase {
-            Phase::Waiting => (keys::outbox::key(pending.slot), keys::outbox::decode),
-            Phase::Accepted => (keys::accepted::key(pending.slot), keys::accepted::decode),
+        let key = match pending.phase {
+            Phase::Waiting => keys::outbox::key(pending.slot),
+            Phase::Accepted => keys::accepted::key(pending.slot),
         };
         let row = self.table.get(&key)?.expect("a pending change has its row: both are staged together");
-        Ok(decode(&row)?)
+        Ok(match pending.phase {
+            Phase::Waiting => keys::outbox::decode(&row)?,
+            Phase::Accepted => keys::accepted::decode(&row)?,
+        })
     }
 
     /// The view of a merged document under the collection's policy.

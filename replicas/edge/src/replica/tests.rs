@@ -5,6 +5,7 @@ pub(crate) mod core;
 mod durability;
 mod forks;
 mod plugins;
+mod random;
 mod sync;
 
 use std::sync::Arc;

@@ -137,10 +137,10 @@ impl Replica {
             let Some(place) = self.stale.pop_first() else { break };
             self.rebuild(&place)?;
         }
-        if let Some(collection) = self.vanished.first().copied() {
-            if self.drop_rows(collection)? == 0 {
-                self.vanished.remove(&collection);
-            }
+        if let Some(collection) = self.vanished.first().copied()
+            && self.drop_rows(collection)? == 0
+        {
+            self.vanished.remove(&collection);
         }
         Ok(!self.stale.is_empty() || !self.vanished.is_empty())
     }

@@ -220,6 +220,19 @@ fn a_document_that_came_out_differently_is_copied_anew() {
     assert_eq!(edge.replica().counts().documents, 1);
 }
 
+/// A copy has no tombstones, so the feed may build on what this edge never got.
+#[test]
+fn a_document_that_is_written_again_after_its_delete_arrives_whole() {
+    let mut core = Core::new(1);
+    core.write("rope", &put(json!({"n": 1})));
+    core.write("rope", &Write::Delete);
+    let mut edge = enrolled("shop", &mut core);
+    core.write("rope", &put(json!({"n": 2})));
+    edge.pull(&mut core);
+    edge.check("rope", json!({"n": 2}), State::Committed);
+    assert!(edge.replica().counts().copied);
+}
+
 #[test]
 fn a_batch_that_comes_twice_is_ignored() {
     let mut core = Core::new(1);

@@ -21,6 +21,9 @@ use crate::owner::Stopped;
 /// The URL of an edge on this machine.
 const DEFAULT_URL: &str = "http://127.0.0.1:7500";
 
+/// What is logged unless `RUST_LOG` says otherwise: the database has nothing to tell people.
+const LOGS_DEFAULT: &str = "info,fjall=warn,lsm_tree=warn";
+
 /// An edge replica of Skerry: reads and writes offline, and syncs with its core.
 #[derive(Debug, Parser)]
 #[command(name = "skerry-edge", version)]
@@ -174,7 +177,7 @@ impl Serve {
 /// Logs go to standard error; `RUST_LOG` says how much.
 fn logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGS_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }
 

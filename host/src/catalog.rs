@@ -112,9 +112,9 @@ pub enum Error {
         /// The collection.
         name: CollectionName,
         /// Its policy.
-        from: Policy,
+        from: String,
         /// The one refused.
-        to: Policy,
+        to: String,
     },
     /// Template or text on a collection that does not merge.
     #[error("collection {0} is strict: template and text belong to collections that merge")]
@@ -198,13 +198,17 @@ impl Catalog {
             Step::SetPolicy { name, policy } => {
                 let known = self.collections.get(name).ok_or_else(|| Error::NoCollection(name.clone()))?;
                 if known.policy.merges() != policy.merges() {
-                    let (from, to) = (known.policy.clone(), policy.clone());
+                    let (from, to) = (known.policy.to_string(), policy.to_string());
                     return Err(Error::EngineChange { name: name.clone(), from, to });
                 }
                 self.check_policy(policy).map(|()| known.policy != *policy)
             }
             Step::DeleteCollection { name } => {
-                if self.collections.contains_key(name) { Ok(true) } else { Err(Error::NoCollection(name.clone())) }
+                if self.collections.contains_key(name) {
+                    Ok(true)
+                } else {
+                    Err(Error::NoCollection(name.clone()))
+                }
             }
             Step::ActivatePlugin { name, digest, .. } => match self.plugins.get(name) {
                 Some(known) => Ok(known.active != *digest),
@@ -256,7 +260,9 @@ impl Catalog {
         plugin.versions.retain(|(version, _)| *version != digest);
         plugin.versions.push((digest, bytes));
         while plugin.versions.len() > PLUGIN_VERSIONS_MAX {
-            let Some(oldest) = plugin.versions.iter().position(|(v, _)| *v != digest && !pinned.contains(v)) else { break };
+            let Some(oldest) = plugin.versions.iter().position(|(v, _)| *v != digest && !pinned.contains(v)) else {
+                break;
+            };
             plugin.versions.remove(oldest);
         }
     }
@@ -286,7 +292,11 @@ mod tests {
     }
 
     fn activate(digest: u8) -> Step {
-        Step::ActivatePlugin { name: "stock".parse().unwrap(), digest: PluginDigest::from_bytes([digest; 32]), bytes: 9 }
+        Step::ActivatePlugin {
+            name: "stock".parse().unwrap(),
+            digest: PluginDigest::from_bytes([digest; 32]),
+            bytes: 9,
+        }
     }
 
     #[test]
@@ -310,7 +320,8 @@ mod tests {
 
     #[test]
     fn a_policy_follows_the_active_version() {
-        let catalog = Catalog::default().after(&activate(1)).after(&create("items", "plugin:stock")).after(&activate(2));
+        let catalog =
+            Catalog::default().after(&activate(1)).after(&create("items", "plugin:stock")).after(&activate(2));
         let policy = &catalog.collection(&"items".parse().unwrap()).unwrap().policy;
         assert_eq!(catalog.digest(policy), Some(PluginDigest::from_bytes([2; 32])));
     }

@@ -183,7 +183,8 @@ async fn edge(
     let listener = skerry_edge::http::bind(local(port)).await.map_err(http)?;
     let (serving, stopped, task_name) = (edge.clone(), stop.clone(), name.clone());
     tasks.spawn(async move {
-        let served = skerry_edge::http::serve(serving.clone(), listener, async move { stopped.cancelled().await }).await;
+        let served =
+            skerry_edge::http::serve(serving.clone(), listener, async move { stopped.cancelled().await }).await;
         // Whatever it answers, the edge stops here, and its folder says whether it was in order.
         let _ = serving.close().await;
         served.map_err(|source| Error::EdgeHttp { edge: task_name, source })
@@ -217,9 +218,8 @@ struct Story {
 
 impl Story {
     async fn tell(&self) -> Result<(), Error> {
-        let at = |key: &str| -> Result<Address, Problem> {
-            Ok(Address { collection: "items".parse()?, key: key.parse()? })
-        };
+        let at =
+            |key: &str| -> Result<Address, Problem> { Ok(Address { collection: "items".parse()?, key: key.parse()? }) };
         let lantern = at("lantern")?;
         let known = self.client.collections().await?;
         let is_new = known.collections.iter().all(|collection| collection.name != lantern.collection);
@@ -336,10 +336,7 @@ fn what_next() -> String {
     let commands = [
         ("what met where, and who decided", format!("{skerry} conflicts show items lantern --url {core}")),
         ("every item, from the core", format!("{skerry} scan items --url {core}")),
-        (
-            "sell a rope at an edge",
-            format!(r#"{skerry} put items rope '{{"remaining": 39}}' --patch --url {edge}"#),
-        ),
+        ("sell a rope at an edge", format!(r#"{skerry} put items rope '{{"remaining": 39}}' --patch --url {edge}"#)),
         ("and read it from the core", format!("curl {core}/v1/collections/items/documents/rope")),
         ("how the edge syncs", format!("curl {edge}/v1/sync/status")),
         ("the cluster", format!("{skerry} cluster status --url {core}")),

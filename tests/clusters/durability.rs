@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use skerry_tests::processes::{Cluster, Edge, until};
 
-use super::{BINARIES, create, read, write};
+use super::requests::{BINARIES, create, read, write};
 
 #[test]
 fn acknowledged_writes_survive_the_leader() {
@@ -58,7 +58,9 @@ fn everything_is_there_after_a_restart() {
     create(&cluster.url(1), "items", "lww");
     let mut edge = Edge::start(&cluster, "shop-1");
     edge.synced();
-    until("the collection", || (write(&edge.url(), "PUT", "items", "edge", &json!({ "at": "edge" })) == 201).then_some(()));
+    until("the collection", || {
+        (write(&edge.url(), "PUT", "items", "edge", &json!({ "at": "edge" })) == 201).then_some(())
+    });
     assert_eq!(write(&cluster.url(2), "PUT", "items", "core", &json!({ "at": "core" })), 201);
     edge.synced();
     for node in 0..3 {

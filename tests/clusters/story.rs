@@ -3,7 +3,7 @@
 use serde_json::json;
 use skerry_tests::processes::{Cluster, Edge, until};
 
-use super::{BINARIES, create, read, write};
+use super::requests::{BINARIES, create, read, write};
 
 #[test]
 fn both_edges_sell_the_last_item() {

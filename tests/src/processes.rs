@@ -282,9 +282,7 @@ impl Edge {
         arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", self.port)]);
         arguments.extend(cores.iter().flat_map(|core| ["--core".to_owned(), core.clone()]));
         self.process = Some(Process::start(self.binaries.edge, &arguments));
-        until(&format!("edge {} to answer", self.name), || {
-            http(&format!("{}/healthz", self.url()), "GET", None).ok()
-        });
+        until(&format!("edge {} to answer", self.name), || http(&format!("{}/healthz", self.url()), "GET", None).ok());
     }
 
     /// The process.

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::Router;
 use futures::FutureExt;
 use skerry_api::payload::RawBody;
 use skerry_api::problem::{Kind, Problem};
 use skerry_channel::limits::{FRAME_BYTES_MAX, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX};
-use skerry_channel::message::{
-    Answer, Hello, PROTOCOL, Pull, Pulled, Push, Pushed, Refusal, Request, Welcome,
-};
+use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Pushed, Refusal, Request, Welcome};
 use skerry_channel::pull::Cursor;
 use skerry_channel::{frame, message};
 use tokio::time::{Instant, timeout_at};
@@ -23,10 +21,7 @@ use crate::node::Node;
 use crate::replication::feed::Feed;
 
 pub(super) fn routes(node: Node) -> Router {
-    Router::new()
-        .route("/v1/sync", post(sync))
-        .layer(DefaultBodyLimit::max(FRAME_BYTES_MAX))
-        .with_state(node)
+    Router::new().route("/v1/sync", post(sync)).layer(DefaultBodyLimit::max(FRAME_BYTES_MAX)).with_state(node)
 }
 
 async fn sync(State(node): State<Node>, RawBody(body): RawBody) -> Result<Response, Problem> {
@@ -84,7 +79,9 @@ impl Node {
         }
         let digest = pull.subscription.digest();
         let in_order = |(at, cursor): (usize, &Cursor)| usize::from(cursor.shard.get()) == at;
-        if pull.cursors.iter().any(|cursor| cursor.subscription != digest) || !pull.cursors.iter().enumerate().all(in_order) {
+        if pull.cursors.iter().any(|cursor| cursor.subscription != digest)
+            || !pull.cursors.iter().enumerate().all(in_order)
+        {
             let detail = "the cursors are not of this subscription, one for each shard in their order";
             return Err(Problem::new(Kind::Malformed, detail));
         }

@@ -104,7 +104,8 @@ impl StateMachine {
     /// [`Error`] when the rows cannot be read.
     pub fn open(id: ShardId, store: ShardStore) -> Result<(Self, Arc<ShardState>), Error> {
         let header = store.get(&header::key())?.map(|row| header::decode(&row)).transpose()?.unwrap_or_default();
-        let membership = store.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
+        let membership =
+            store.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
         let catalog = store.get(&catalog::key())?.map(|row| catalog::decode(&row)).transpose()?.unwrap_or_default();
         let index = header.applied.as_ref().map_or(0, |applied| applied.index);
         let progress = Progress { index, scn: header.scn, catalog: catalog.version };
@@ -118,7 +119,11 @@ impl StateMachine {
         Ok((Self { state: Arc::clone(&state), header, membership }, state))
     }
 
-    async fn install(&mut self, at: LogId, payload: EntryPayload<super::types::Command, skerry_model::NodeId, super::types::NodeAddress>) -> Result<Applied, Error> {
+    async fn install(
+        &mut self,
+        at: LogId,
+        payload: EntryPayload<super::types::Command, skerry_model::NodeId, super::types::NodeAddress>,
+    ) -> Result<Applied, Error> {
         let (shard, index) = (self.state.id, at.index);
         let mut batch = Batch::new();
         let mut applied = Applied::Nothing;

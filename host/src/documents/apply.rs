@@ -141,7 +141,8 @@ fn install_document(batch: &mut Batch, effect: &DocumentEffect, scn: Scn, index:
         batch.put(feed::key(id), feed::encode(&entry));
         if at + 1 == effect.versions.len() {
             let live = !matches!(made.body, version::Body::Deleted);
-            let newest = head::Head { version: id, epoch: *epoch, live, conflicts: made.conflicts, stored: made.stored };
+            let newest =
+                head::Head { version: id, epoch: *epoch, live, conflicts: made.conflicts, stored: made.stored };
             batch.put(head::key(*collection, key), head::encode(&newest));
         }
         previous = Some(id);

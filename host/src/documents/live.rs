@@ -51,7 +51,13 @@ impl LiveDocuments {
     }
 
     /// Puts a document back, at its version.
-    pub fn put(&self, collection: CollectionId, key: DocumentKey, version: VersionId, document: Box<dyn MergeDocument>) {
+    pub fn put(
+        &self,
+        collection: CollectionId,
+        key: DocumentKey,
+        version: VersionId,
+        document: Box<dyn MergeDocument>,
+    ) {
         let bytes = document.memory_bytes() as u64;
         let document = Arc::new(Mutex::new(Some((version, document))));
         self.0.insert((collection, key), Parked { bytes, document });

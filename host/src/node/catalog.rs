@@ -20,8 +20,8 @@ use crate::catalog::{Error, Step};
 use crate::consensus::network::message::{Deployment, Lane, Request, Response};
 use crate::consensus::network::peers;
 use crate::documents::evaluate::engine;
-use crate::documents::keys::catalog as rows;
 use crate::documents::keys::Unreadable;
+use crate::documents::keys::catalog as rows;
 use crate::documents::record::Effect;
 use crate::env::executor::compute;
 use crate::limits::{EVALUATIONS_MAX, PLUGIN_CHUNK_BYTES, PROPOSAL_TIMEOUT, STAGE_TIMEOUT};
@@ -57,7 +57,12 @@ impl Node {
                     if leader == node.0.id {
                         return node.step_here(shard, step).await;
                     }
-                    match node.0.peers.call(leader, Lane::Bulk, shard.id, Request::Catalog(step), PROPOSAL_TIMEOUT).await {
+                    match node
+                        .0
+                        .peers
+                        .call(leader, Lane::Bulk, shard.id, Request::Catalog(step), PROPOSAL_TIMEOUT)
+                        .await
+                    {
                         Ok(Response::Catalog(version)) => version.map_err(Refused::from),
                         other => Err(refused(other)),
                     }
@@ -267,9 +272,7 @@ impl Node {
 }
 
 /// Waits for the catalog to change, not for each record of shard 0.
-async fn wait_for_catalog(
-    steps: &mut tokio::sync::watch::Receiver<crate::consensus::state_machine::Progress>,
-) -> bool {
+async fn wait_for_catalog(steps: &mut tokio::sync::watch::Receiver<crate::consensus::state_machine::Progress>) -> bool {
     let known = steps.borrow().catalog;
     steps.wait_for(|progress| progress.catalog > known).await.is_ok()
 }

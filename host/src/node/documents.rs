@@ -28,7 +28,8 @@ impl Documents for Node {
         self.be_as_fresh_as(shard, consistency).await?;
         let catalog = shard.state.catalog();
         let collection = known(&catalog, &at.collection)?;
-        let newest = read::newest(&shard.state.store, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
+        let newest =
+            read::newest(&shard.state.store, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
         newest.and_then(|(_, seen)| self.read_of(&catalog, collection, seen)).ok_or_else(|| not_found(&at))
     }
 
@@ -46,7 +47,8 @@ impl Documents for Node {
         self.be_as_fresh_as(&shard, consistency).await?;
         let catalog = shard.state.catalog();
         let collection = known(&catalog, &at.collection)?.clone();
-        let newest = read::newest(&shard.state.store, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
+        let newest =
+            read::newest(&shard.state.store, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
         let view = seen.view.clone();
         let fallback = seen.version.fallback.clone();

@@ -58,8 +58,7 @@ impl Node {
             let WriteEvaluation { subject, effect, answers } = evaluated;
             let outcome = match effect {
                 Some(effect) => {
-                    let documents =
-                        Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
+                    let documents = Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
                     self.propose(shard, Effect::Documents(documents)).await
                 }
                 // Nothing is proposed, so the answers are reads and wait like one.
@@ -137,8 +136,7 @@ impl Node {
         let _turn = self.0.slots.hold(push_place(push)).await;
         for _ in 0..EVALUATIONS_MAX {
             self.lead(shard).await?;
-            let known =
-                read::watermark(&shard.state.store, &push.replica).map_err(|error| storage_problem(&error))?;
+            let known = read::watermark(&shard.state.store, &push.replica).map_err(|error| storage_problem(&error))?;
             let end = match judge(known.as_ref(), push) {
                 Judgement::Take(end) => end,
                 Judgement::Answer(answer) => {

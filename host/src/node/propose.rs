@@ -94,7 +94,8 @@ impl Node {
 
     /// The read index of a shard that this node leads, once it is applied here (Ongaro 2014, section 6.4).
     pub(super) async fn local_read_index(&self, shard: &Shard) -> Result<u64, Refused> {
-        let late = || Problem::unavailable(Outcome::NotProposed, "this node does not keep up with its shard: try again");
+        let late =
+            || Problem::unavailable(Outcome::NotProposed, "this node does not keep up with its shard: try again");
         let no_quorum = || Problem::unavailable(Outcome::NotProposed, format!("shard {} has no quorum", shard.id));
         let asked = timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
         let linearizer = match asked {
@@ -139,11 +140,7 @@ impl Node {
     }
 
     /// Does something with a shard's leader, and again with the next one while it turns out not to be the leader.
-    pub(super) async fn with_leader<T, F>(
-        &self,
-        shard: &Shard,
-        mut act: impl FnMut(NodeId) -> F,
-    ) -> Result<T, Problem>
+    pub(super) async fn with_leader<T, F>(&self, shard: &Shard, mut act: impl FnMut(NodeId) -> F) -> Result<T, Problem>
     where
         F: Future<Output = Result<T, Refused>>,
     {

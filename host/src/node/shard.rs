@@ -111,7 +111,8 @@ impl Shard {
         // One alone may be as large as a document can be.
         if !queue.waiting.is_empty() && queue.bytes + bytes > DOCUMENT_QUEUE_BYTES_MAX {
             let max = DOCUMENT_QUEUE_BYTES_MAX;
-            let detail = format!("writes of {} bytes wait for this document, the limit is {max}: try again", queue.bytes);
+            let detail =
+                format!("writes of {} bytes wait for this document, the limit is {max}: try again", queue.bytes);
             return Err(Problem::new(Kind::Overloaded, detail));
         }
         let (sender, answer) = oneshot::channel();

@@ -13,7 +13,7 @@ use skerry_store::{Direction, Limit, OrderedStore};
 use crate::catalog::Catalog;
 use crate::consensus::state_machine::Progress;
 use crate::documents::keys::head::Head;
-use crate::documents::keys::{feed, head};
+use crate::documents::keys::{feed, head, version};
 use crate::documents::read::{self, Error};
 use crate::limits::{FEED_STEP, SCAN_STEP};
 
@@ -79,12 +79,7 @@ impl Feed<'_> {
         }
     }
 
-    fn changes(
-        &self,
-        from: &Cursor,
-        after: VersionId,
-        subscription: &Subscription,
-    ) -> Result<Option<Batch>, Error> {
+    fn changes(&self, from: &Cursor, after: VersionId, subscription: &Subscription) -> Result<Option<Batch>, Error> {
         let mut to = after;
         let mut seen = BTreeSet::new();
         let mut batch = Growing::default();
@@ -97,10 +92,9 @@ impl Feed<'_> {
                     return Ok(batch.finish_feed(from, after, to, false));
                 }
                 let feed::Entry { collection, key, .. } = feed::decode(&row)?;
-                if self.covers(subscription, collection, &key) && seen.insert((collection, key.clone())) {
-                    if let Some(head) = read::head(self.rows, collection, &key)? {
-                        batch.add(self.document(collection, &key, &head, after)?);
-                    }
+                let wanted = self.covers(subscription, collection, &key) && seen.insert((collection, key.clone()));
+                if wanted && let Some(head) = read::head(self.rows, collection, &key)? {
+                    batch.add(self.document(collection, &key, &head, after)?);
                 }
                 to = version;
                 if batch.is_full() {
@@ -118,6 +112,23 @@ impl Feed<'_> {
         self.catalog.collection_by_id(collection).is_some_and(|(name, _)| subscription.covers(name, key))
     }
 
+    /// What a receiver that has everything up to `after` holds of a document: nothing, where it was deleted then, since a
+    /// first copy leaves out the deleted.
+    fn base(
+        &self,
+        collection: CollectionId,
+        key: &DocumentKey,
+        head: &Head,
+        after: VersionId,
+    ) -> Result<VersionId, Error> {
+        let known = version::from(collection, key, head.epoch, after);
+        let known = self.rows.scan(&known, Limit::rows(1), Direction::Forward)?;
+        match known.first().map(|(_, row)| version::decode(row)).transpose()? {
+            Some(known) if known.body != version::Body::Deleted => Ok(after),
+            _ => Ok(VersionId::ZERO),
+        }
+    }
+
     /// A document at its newest version, with the deltas after `after`.
     fn document(
         &self,
@@ -129,7 +140,8 @@ impl Feed<'_> {
         let seen = read::version(self.rows, collection, key, head.epoch, head.version)?;
         let merge = match seen.version.seen {
             Some(version) => {
-                let deltas = read::deltas(self.rows, collection, key, head, after)?;
+                let base = self.base(collection, key, head, after)?;
+                let deltas = read::deltas(self.rows, collection, key, head, base)?;
                 Some(MergeState { deltas, seen: version })
             }
             None => None,

@@ -16,6 +16,8 @@ mod failure;
 pub mod fjall;
 pub mod limits;
 mod log_writer;
+#[cfg(test)]
+mod measure;
 mod overlay;
 mod range;
 pub mod simulated;

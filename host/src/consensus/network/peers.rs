@@ -214,7 +214,8 @@ pub async fn ask_to_join(
         let (mut reader, mut writer) = wire::split(network.connect(address).await?);
         let (node, folder) = (caller.node, caller.folder);
         let clock_ms = clock.now_ms();
-        wire::write(&mut writer, &Hello { protocol: PROTOCOL, node, to, folder, clock_ms, purpose: Purpose::Join }).await?;
+        wire::write(&mut writer, &Hello { protocol: PROTOCOL, node, to, folder, clock_ms, purpose: Purpose::Join })
+            .await?;
         wire::read(&mut reader).await
     };
     timeout(NODE_CONNECT_TIMEOUT, asked).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use skerry_api::documents::ETag;
 use skerry_api::problem::{Outcome, Problem};
 use skerry_model::document::View;
-use skerry_model::engine::{self, Author};
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
+use skerry_model::engine::{self, Author};
 use skerry_model::policy::{Chooser, Policy, Resolver};
 use skerry_model::{PluginDigest, Timeline, VersionId};
 

@@ -133,7 +133,6 @@ impl DocumentPush<'_> {
     }
 
     /// Merges changes into one new version. The inner error: what they leave is no valid document.
-    #[expect(clippy::type_complexity, reason = "the outer error is this node's, the inner one the changes'")]
     fn take(
         &self,
         subject: &mut Subject,

@@ -117,7 +117,13 @@ impl Subject {
     }
 
     /// Adds a version.
-    pub(super) fn push(&mut self, author: &skerry_model::Origin, time_ms: i64, new: NewView, merge: Option<MergeEffect>) {
+    pub(super) fn push(
+        &mut self,
+        author: &skerry_model::Origin,
+        time_ms: i64,
+        new: NewView,
+        merge: Option<MergeEffect>,
+    ) {
         let before = self.view.as_ref().map(|view| (view, self.stored));
         let (body, stored) = read::body(before, new.view.as_ref());
         self.versions.push(VersionEffect {

@@ -105,12 +105,7 @@ fn patched(seen: Option<Map<String, Value>>, patch: &Value) -> Result<Map<String
     Ok(document::check(value)?)
 }
 
-fn merge(
-    context: &Context,
-    collection: &Collection,
-    subject: &mut Subject,
-    write: &Write,
-) -> Result<bool, Problem> {
+fn merge(context: &Context, collection: &Collection, subject: &mut Subject, write: &Write) -> Result<bool, Problem> {
     let resolver = context.resolver(&collection.policy)?;
     let seen = seen(subject)?;
     let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");

@@ -86,7 +86,8 @@ pub fn decode_key(key: &[u8]) -> Result<VersionId, Unreadable> {
     let mut rest = &key[at..];
     let mut next = || super::take::<8>(&mut rest).map(u64::from_be_bytes);
     let (Some(scn), Some(index)) = (next(), next()) else { return Err(super::malformed("version", key)) };
-    let position = super::take::<4>(&mut rest).map(u32::from_be_bytes).ok_or_else(|| super::malformed("version", key))?;
+    let position =
+        super::take::<4>(&mut rest).map(u32::from_be_bytes).ok_or_else(|| super::malformed("version", key))?;
     Ok(VersionId { scn: Scn::from_bits(!scn), ordinal: Ordinal { index: !index, position: !position } })
 }
 
@@ -119,7 +120,11 @@ mod tests {
         let newest_first = [version(9, 9, 1), version(9, 9, 0), version(9, 4, 7), version(2, 9, 0)];
         assert!(newest_first.map(encoded).is_sorted());
         assert_eq!(decode_key(&encoded(version(9, 4, 7))).unwrap(), version(9, 4, 7));
-        assert_eq!(hex::encode(encoded(version(1, 2, 3))), "11000000010004746964650000\
-0000fffffffffffffffefffffffffffffffdfffffffc".replace('\n', ""));
+        assert_eq!(
+            hex::encode(encoded(version(1, 2, 3))),
+            "11000000010004746964650000\
+0000fffffffffffffffefffffffffffffffdfffffffc"
+                .replace('\n', "")
+        );
     }
 }

@@ -54,6 +54,8 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub const SHARDS_MAX: u16 = 64;
 /// Documents read from one shard while a page of a scan is put together.
 pub const SCAN_STEP: usize = 256;
+/// Steps that one batch of a pull reads; one that found little by then says where to go on.
+pub const PULL_STEPS_MAX: usize = 16;
 /// Feed entries read in one step of a pull.
 pub const FEED_STEP: usize = 1_024;
 

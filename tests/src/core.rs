@@ -161,6 +161,7 @@ impl Core {
         let incarnation = Incarnation { number: 0, nonce: Nonce::from_bytes(*TIMELINE.as_bytes()) };
         Context {
             catalog: Arc::new(self.shards[0].catalog.clone()),
+            shards: self.count(),
             timeline: TIMELINE,
             core: Author::new(Origin::core(), &incarnation),
             now_ms: self.now_ms,

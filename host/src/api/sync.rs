@@ -1,5 +1,6 @@
 //! `POST /v1/sync`: one frame in, one frame out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,15 +11,22 @@ use axum::routing::post;
 use futures::FutureExt;
 use skerry_api::payload::RawBody;
 use skerry_api::problem::{Kind, Problem};
-use skerry_channel::limits::{FRAME_BYTES_MAX, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX};
+use skerry_channel::limits::{
+    CHANGE_BYTES_MAX, FRAME_BYTES_MAX, PULL_BYTES_TARGET, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX,
+};
 use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Pushed, Refusal, Request, Welcome};
 use skerry_channel::pull::Cursor;
 use skerry_channel::{frame, message};
 use tokio::time::{Instant, timeout_at};
 
+use crate::catalog::Catalog;
 use crate::documents::evaluate::storage_problem;
+use crate::env::executor::compute;
 use crate::node::Node;
 use crate::replication::feed::Feed;
+
+/// Changes of one push, in bytes; a batch is meant to be far smaller.
+const PUSH_BYTES_MAX: usize = 2 * CHANGE_BYTES_MAX;
 
 pub(super) fn routes(node: Node) -> Router {
     Router::new().route("/v1/sync", post(sync)).layer(DefaultBodyLimit::max(FRAME_BYTES_MAX)).with_state(node)
@@ -41,6 +49,15 @@ async fn sync(State(node): State<Node>, RawBody(body): RawBody) -> Result<Respon
     Ok(([(CONTENT_TYPE, frame::MEDIA_TYPE)], frame).into_response())
 }
 
+/// About how large the contents of a batch are.
+fn content_bytes(batch: &message::Batch) -> usize {
+    let deltas = |document: &message::Document| {
+        document.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len()).sum::<usize>()
+    };
+    let view = |document: &message::Document| document.view.as_ref().map_or(0, |view| view.bytes().len());
+    batch.documents.iter().map(|document| deltas(document) + view(document)).sum()
+}
+
 impl Node {
     fn welcome_edge(&self, hello: &Hello) -> Answer {
         if hello.protocol != PROTOCOL {
@@ -53,7 +70,7 @@ impl Node {
             timeline: founding.timeline,
             shards: founding.shards,
             now_ms: self.clock().now_ms(),
-            catalog: self.shards()[0].state.catalog().for_edges(),
+            catalog: self.newest_local_catalog().for_edges(),
         })
     }
 
@@ -62,6 +79,18 @@ impl Node {
         if count == 0 || count > PUSH_CHANGES_MAX {
             let detail = format!("a push has {count} changes, allowed are 1 to {PUSH_CHANGES_MAX}");
             return Err(Problem::new(Kind::Malformed, detail));
+        }
+        if push.first == 0 || push.first.checked_add(count as u64).is_none() {
+            let detail = format!("first is {}, sequence numbers go from 1 to 2^64 - 1", push.first);
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        let bytes: usize = push.changes.iter().map(axum::body::Bytes::len).sum();
+        let max = PUSH_BYTES_MAX;
+        if bytes > max {
+            return Err(Problem::new(
+                Kind::TooLarge,
+                format!("the push has {bytes} bytes of changes, the limit is {max}"),
+            ));
         }
         let pushed = self.push_to_leader(push).await?;
         Ok(Answer::Pushed(pushed))
@@ -90,8 +119,8 @@ impl Node {
             // Taken before the reads, so that nothing applied in between is slept through.
             let mut progress: Vec<_> = self.shards().iter().map(|shard| shard.state.watch()).collect();
             progress.iter_mut().for_each(|progress| drop(progress.borrow_and_update()));
-            let batches = self.batches(&pull)?;
-            let catalog = self.shards()[0].state.catalog();
+            let batches = self.batches_aside(&pull).await?;
+            let catalog = self.newest_local_catalog();
             let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
             if !batches.is_empty() || catalog.is_some() {
                 return Ok(Answer::Pulled(Pulled { batches, catalog, timeline }));
@@ -103,15 +132,36 @@ impl Node {
         }
     }
 
+    /// The newest catalog that any shard here has reached: never older than a batch of one of them.
+    fn newest_local_catalog(&self) -> Arc<Catalog> {
+        let catalogs = self.shards().iter().map(|shard| shard.state.catalog());
+        catalogs.max_by_key(|catalog| catalog.version).expect("a cluster has at least one shard")
+    }
+
+    /// Reads batches off the tokio workers.
+    async fn batches_aside(&self, pull: &Pull) -> Result<Vec<message::Batch>, Problem> {
+        let (node, pull) = (self.clone(), pull.clone());
+        let read = compute(self.executor(), move || node.batches(&pull)).await;
+        read.unwrap_or_else(|| Err(Problem::new(Kind::Internal, "the feed could not be read; the log has the details")))
+    }
+
     fn batches(&self, pull: &Pull) -> Result<Vec<message::Batch>, Problem> {
         let mut batches = Vec::new();
-        for (shard, cursor) in self.shards().iter().zip(&pull.cursors) {
+        let mut bytes = 0;
+        // Another shard comes first each time, so that one with much to say does not starve the others.
+        let shards = self.shards().iter().zip(&pull.cursors);
+        let shards = shards.cycle().skip(self.next_turn()).take(self.shards().len());
+        for (shard, cursor) in shards {
             // The progress first: rows beyond it may be there, and are left for the next batch.
             let progress = shard.state.progress();
             let catalog = shard.state.catalog();
             let feed = Feed { rows: &shard.state.store, catalog: &catalog, progress };
             let batch = feed.batch(cursor, &pull.subscription).map_err(|error| storage_problem(&error))?;
+            bytes += batch.as_ref().map_or(0, content_bytes);
             batches.extend(batch);
+            if bytes >= PULL_BYTES_TARGET {
+                break;
+            }
         }
         Ok(batches)
     }

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use skerry_model::ids::ShardId;
 use skerry_store::{Batch, Direction, Durability, Limit, LogDb, LogWriter};
+use tokio::sync::watch;
 
 use self::recent::Recent;
 use self::rows::Kind;
@@ -120,6 +121,8 @@ struct Log<C: RaftTypeConfig> {
     database: Arc<dyn LogDb>,
     writer: Arc<LogWriter>,
     state: Mutex<State<C>>,
+    /// Every entry below this index is on the disk.
+    durable_end: watch::Sender<u64>,
 }
 
 struct State<C: RaftTypeConfig> {
@@ -177,7 +180,14 @@ where
         }
         let recent = Recent::new(end, recent_bytes_max);
         let state = Mutex::new(State { vote, committed, purged, last, first, recent, truncations: 0 });
-        Ok(Self { log: Arc::new(Log { shard, database, writer, state }) })
+        let durable_end = watch::Sender::new(end);
+        Ok(Self { log: Arc::new(Log { shard, database, writer, state, durable_end }) })
+    }
+
+    /// Follows how far the log is on the disk: every entry below the index is.
+    #[must_use]
+    pub fn durable_end(&self) -> watch::Receiver<u64> {
+        self.log.durable_end.subscribe()
     }
 
     /// A reader of this log.
@@ -432,6 +442,7 @@ where
         let completed = move |result: Result<(), skerry_store::Error>| {
             if result.is_ok() {
                 log.state.lock().recent.mark_durable(end);
+                log.durable_end.send_modify(|known| *known = end.max(*known));
             }
             callback.io_completed(result.map_err(io::Error::other));
         };
@@ -442,7 +453,7 @@ where
     /// The truncation is on the disk when this returns.
     async fn truncate_after(&mut self, last_log_id: Option<LogIdOf<C>>) -> Result<(), io::Error> {
         let mut batch = Batch::new();
-        {
+        let start = {
             let mut state = self.log.state.lock();
             let start = next_index::<C>(last_log_id.as_ref()).max(state.first);
             let end = next_index::<C>(state.last.as_ref());
@@ -453,9 +464,14 @@ where
             state.recent.truncate(start);
             state.last = last_log_id.max(state.purged.clone());
             state.truncations += 1;
-        }
-        // Until this is done no append follows, so no callback of an entry taken back can be late.
-        Ok(self.log.writer.write(batch).await.map_err(Error::from)?)
+            start
+        };
+        // Until this is done no append follows; callbacks of appends taken back have run by then, and what they said
+        // of the disk holds no more.
+        self.log.writer.write(batch).await.map_err(Error::from)?;
+        self.log.state.lock().recent.truncate(start);
+        self.log.durable_end.send_modify(|known| *known = start.min(*known));
+        Ok(())
     }
 
     /// On the disk with the next sync of any shard, in steps from the front, so that a crash leaves no hole.
@@ -503,6 +519,8 @@ where
                 buffer.len()
             })
             .collect();
+        // The database keeps these bytes for long, so they must not carry unused room.
+        buffer.shrink_to_fit();
         let encoded = Bytes::from(buffer);
         let mut state = self.state.lock();
         let mut start = 0;

@@ -37,6 +37,12 @@ pub enum Error {
         /// What is wrong.
         source: record::Unreadable,
     },
+    /// The log was closed while the shard waited for it.
+    #[error("shard {shard}: the log was closed")]
+    LogClosed {
+        /// The shard.
+        shard: ShardId,
+    },
     /// Application.
     #[error("shard {shard}, log index {index}: {source}")]
     Apply {
@@ -93,6 +99,8 @@ impl ShardState {
 /// The state machine.
 pub struct StateMachine {
     state: Arc<ShardState>,
+    /// Every entry of the shard's log below this index is on this node's disk.
+    durable_end: watch::Receiver<u64>,
     header: header::Header,
     membership: StoredMembership,
 }
@@ -102,7 +110,11 @@ impl StateMachine {
     ///
     /// # Errors
     /// [`Error`] when the rows cannot be read.
-    pub fn open(id: ShardId, store: ShardStore) -> Result<(Self, Arc<ShardState>), Error> {
+    pub fn open(
+        id: ShardId,
+        store: ShardStore,
+        durable_end: watch::Receiver<u64>,
+    ) -> Result<(Self, Arc<ShardState>), Error> {
         let header = store.get(&header::key())?.map(|row| header::decode(&row)).transpose()?.unwrap_or_default();
         let membership =
             store.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
@@ -116,7 +128,7 @@ impl StateMachine {
             progress: watch::Sender::new(progress),
         });
         let membership = membership.unwrap_or_default();
-        Ok((Self { state: Arc::clone(&state), header, membership }, state))
+        Ok((Self { state: Arc::clone(&state), durable_end, header, membership }, state))
     }
 
     async fn install(
@@ -125,6 +137,9 @@ impl StateMachine {
         payload: EntryPayload<super::types::Command, skerry_model::NodeId, super::types::NodeAddress>,
     ) -> Result<Applied, Error> {
         let (shard, index) = (self.state.id, at.index);
+        // A quorum has the entry, but what is applied must not outlive this node's own log: after a crash the log could
+        // not lead up to it.
+        self.durable_end.wait_for(|end| index < *end).await.map_err(|_closed| Error::LogClosed { shard })?;
         let mut batch = Batch::new();
         let mut applied = Applied::Nothing;
         let mut moved = None;

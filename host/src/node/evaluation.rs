@@ -56,13 +56,14 @@ impl Node {
                 Err(problem) => return refuse(batch, &problem.into()),
             };
             let WriteEvaluation { subject, effect, answers } = evaluated;
+            let evaluated_over = subject.as_ref().map(|subject| subject.head().map(|head| head.version));
             let outcome = match effect {
                 Some(effect) => {
                     let documents = Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
                     self.propose(shard, Effect::Documents(documents)).await
                 }
                 // Nothing is proposed, so the answers are reads and wait like one.
-                None => self.local_read_index(shard).await.map(|_| Proposed::Installed(Scn::ZERO, 0)),
+                None => self.unless_newer(shard, place, evaluated_over).await,
             };
             match outcome {
                 Ok(Proposed::Stale) => {}
@@ -78,10 +79,24 @@ impl Node {
         refuse(batch, &problem.into());
     }
 
+    /// Waits for the read index; what was evaluated over an older version than is then there, is stale.
+    async fn unless_newer(
+        &self,
+        shard: &Shard,
+        place: &Place,
+        evaluated_over: Option<Option<VersionId>>,
+    ) -> Result<Proposed, Refused> {
+        self.local_read_index(shard).await?;
+        let head = read::head(&shard.state.store, place.0, &place.1).map_err(|error| storage_problem(&error))?;
+        let is_same = evaluated_over.is_none_or(|evaluated| evaluated == head.map(|head| head.version));
+        Ok(if is_same { Proposed::Installed(Scn::ZERO, 0) } else { Proposed::Stale })
+    }
+
     /// What a leader's evaluation goes by.
     pub(super) fn context(&self, shard: &Shard) -> Context {
         Context {
             catalog: shard.state.catalog(),
+            shards: self.0.peers.founding().shards,
             timeline: self.timeline(),
             core: self.0.core.clone(),
             now_ms: self.0.clock.now_ms(),
@@ -255,6 +270,7 @@ impl AppliedWrites<'_> {
         batch: Vec<Waiting>,
     ) {
         let made = answers.iter().flatten().filter_map(|pending| pending.position).max();
+        // Answers that carry no version of the record are about the one before it.
         let id = |position: usize| {
             let position = u32::try_from(position).expect("a record has few versions");
             VersionId { scn, ordinal: Ordinal { index, position } }
@@ -269,8 +285,7 @@ impl AppliedWrites<'_> {
             let asked = waiting.next().expect("there is at most one answer for each request");
             let answer = answer.map(|pending| match pending.position {
                 Some(position) => self.written(pending, Some(id(position)), active),
-                None if made.is_some() => self.written(pending, newest, active),
-                None => self.written(pending, newest, stored),
+                None => self.written(pending, before, stored),
             });
             let _ = asked.answer.send(answer.map_err(Refused::from));
         }

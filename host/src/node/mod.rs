@@ -41,6 +41,7 @@ pub(crate) struct Inner {
     live: LiveDocuments,
     slots: slots::Slots,
     catalog_turn: tokio::sync::Semaphore,
+    pull_turn: std::sync::atomic::AtomicUsize,
     plugins: Arc<NodePlugins>,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
@@ -91,6 +92,17 @@ impl Node {
     pub fn shard_of(&self, collection: &CollectionName, key: &DocumentKey) -> &Arc<Shard> {
         let shards = u16::try_from(self.0.shards.len()).expect("a cluster has at most a few shards");
         self.shard(shard_of(collection, key, shards)).expect("the remainder is below the count")
+    }
+
+    /// Where evaluations run.
+    #[must_use]
+    pub fn executor(&self) -> &dyn Executor {
+        &*self.0.executor
+    }
+
+    /// Which shard a pull begins with; another one each time.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.0.pull_turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % self.0.shards.len()
     }
 
     /// What merge documents in memory hold together, in bytes.

@@ -40,7 +40,7 @@ impl Node {
             return Err(Problem::new(Kind::TooLarge, detail).into());
         }
         let permits = u32::try_from(bytes).expect("a record is at most 20 MiB");
-        let Ok(_in_flight) = Arc::clone(&shard.room).try_acquire_many_owned(permits) else {
+        let Ok(in_flight) = Arc::clone(&shard.room).try_acquire_many_owned(permits) else {
             let detail = format!("shard {} has too much in flight: try again", shard.id);
             return Err(Problem::new(Kind::Overloaded, detail).into());
         };
@@ -48,7 +48,18 @@ impl Node {
             return Err(Refused::NotLeader(shard.leader()));
         }
         let unknown = |detail: &str| Problem::unavailable(Outcome::Unknown, detail);
-        match timeout(PROPOSAL_TIMEOUT, shard.raft.client_write(command)).await {
+        // Of its own task: whoever stops waiting leaves the record in flight, and its bytes counted.
+        let raft = shard.raft.clone();
+        let proposal = tokio::spawn(async move {
+            let _in_flight = in_flight;
+            raft.client_write(command).await
+        });
+        let proposed = match timeout(PROPOSAL_TIMEOUT, proposal).await {
+            Ok(Ok(proposed)) => Ok(proposed),
+            Ok(Err(_stopped)) => return Err(unknown("the node stops: read before sending the write again").into()),
+            Err(elapsed) => Err(elapsed),
+        };
+        match proposed {
             Ok(Ok(response)) => match response.data {
                 Applied::Installed { scn } => Ok(Proposed::Installed(scn, response.log_id.index)),
                 Applied::Stale | Applied::Nothing => Ok(Proposed::Stale),

@@ -178,6 +178,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         live: LiveDocuments::default(),
         slots: slots::Slots::default(),
         catalog_turn: tokio::sync::Semaphore::new(1),
+        pull_turn: std::sync::atomic::AtomicUsize::new(0),
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         executor: options.executor,
         clock: options.clock,
@@ -188,6 +189,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     }));
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
+    tasks.spawn(node.clone().introduce());
     for shard in node.shards() {
         found_shard(&node, &identity, shard).await?;
         tasks.spawn(node.clone().tend(Arc::clone(shard), wait));
@@ -344,8 +346,9 @@ async fn open_shards(
         let shard = ShardId::new(number);
         let raft = |reason: String| StartError::Raft { shard, reason };
         let config = config.clone().validate().map_err(|error| raft(error.to_string()))?;
-        let (machine, replica) = StateMachine::open(shard, state.shard(&format!("shard-{number:05}-0"))?)?;
-        let store = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
+        let store: LogStore = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
+        let rows = state.shard(&format!("shard-{number:05}-0"))?;
+        let (machine, replica) = StateMachine::open(shard, rows, store.durable_end())?;
         let factory = Factory { shard, peers: Arc::clone(peers) };
         let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
         let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
@@ -384,6 +387,22 @@ impl Node {
             } else if metrics.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Calls every peer once, so that each knows this node's folder, also those that would never be called otherwise:
+    /// then none of them takes an emptied folder for this node.
+    async fn introduce(self) {
+        let mut unmet: Vec<NodeId> = self.0.peers.others().collect();
+        while !unmet.is_empty() {
+            let mut still = Vec::new();
+            for peer in unmet {
+                if self.0.peers.meet(peer).await.is_err() {
+                    still.push(peer);
+                }
+            }
+            unmet = still;
+            tokio::time::sleep(JOIN_PAUSE).await;
         }
     }
 

@@ -15,7 +15,7 @@ use crate::consensus::state_machine::Progress;
 use crate::documents::keys::head::Head;
 use crate::documents::keys::{feed, head, version};
 use crate::documents::read::{self, Error};
-use crate::limits::{FEED_STEP, SCAN_STEP};
+use crate::limits::{FEED_STEP, PULL_STEPS_MAX, SCAN_STEP};
 
 /// A shard's replica, for reading its feed.
 pub struct Feed<'a> {
@@ -42,6 +42,8 @@ impl Feed<'_> {
                 };
                 self.copy(from, feed_after, None, subscription).map(Some)
             }
+            // A node that has not come as far as the one where the copy began must not go on with it.
+            Position::Copy { feed_after, .. } if feed_after.ordinal.index > self.progress.index => Ok(None),
             Position::Copy { feed_after, after } => self.copy(from, *feed_after, Some(after), subscription).map(Some),
             Position::Feed { after } => self.changes(from, *after, subscription),
         }
@@ -56,7 +58,7 @@ impl Feed<'_> {
     ) -> Result<Batch, Error> {
         let mut last = after.cloned();
         let mut batch = Growing::default();
-        loop {
+        for _ in 0..PULL_STEPS_MAX {
             let mut range = head::all();
             if let Some((collection, key)) = &last {
                 range = range.behind(head::key(*collection, key), Direction::Forward);
@@ -64,7 +66,9 @@ impl Feed<'_> {
             let heads = read::heads(self.rows, &range, SCAN_STEP)?;
             let more = heads.len() == SCAN_STEP;
             for (collection, key, head) in heads {
-                if head.live && self.covers(subscription, collection, &key) {
+                // What is deleted since the copy began may be in the feed, so the receiver needs what was deleted.
+                let wanted = head.live || head.version > feed_after;
+                if wanted && self.covers(subscription, collection, &key) {
                     batch.add(self.document(collection, &key, &head, VersionId::ZERO)?);
                 }
                 last = Some((collection, key));
@@ -77,13 +81,15 @@ impl Feed<'_> {
                 return Ok(batch.finish(from, Position::Feed { after: feed_after }, true));
             }
         }
+        let after = last.expect("several steps have met documents");
+        Ok(batch.finish(from, Position::Copy { feed_after, after }, true))
     }
 
     fn changes(&self, from: &Cursor, after: VersionId, subscription: &Subscription) -> Result<Option<Batch>, Error> {
         let mut to = after;
         let mut seen = BTreeSet::new();
         let mut batch = Growing::default();
-        loop {
+        for _ in 0..PULL_STEPS_MAX {
             let entries = self.rows.scan(&feed::after(to), Limit::rows(FEED_STEP), Direction::Forward)?;
             let more = entries.len() == FEED_STEP;
             for (key, row) in entries {
@@ -105,6 +111,7 @@ impl Feed<'_> {
                 return Ok(batch.finish_feed(from, after, to, false));
             }
         }
+        Ok(batch.finish_feed(from, after, to, true))
     }
 
     /// A collection that is gone is not served; edges hear of it through the catalog.

@@ -61,7 +61,7 @@ impl Mark {
     /// After one more change.
     #[must_use]
     pub fn then(&self, change: &[u8]) -> Self {
-        Self { sequence: self.sequence + 1, chain: self.chain.then(change) }
+        Self { sequence: self.sequence.saturating_add(1), chain: self.chain.then(change) }
     }
 }
 

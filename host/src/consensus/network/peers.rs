@@ -18,7 +18,7 @@ use super::message::{Call, Lane, Reply, Request, Response};
 use super::wire;
 use crate::consensus::types::NodeAddress;
 use crate::env::network::Network;
-use crate::limits::{NODE_CONNECT_TIMEOUT, NODE_QUEUE_MAX};
+use crate::limits::{NODE_CONNECT_TIMEOUT, NODE_FRAME_BYTES_MAX, NODE_QUEUE_MAX};
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,14 @@ impl Peers {
         self.founding.members.iter().find(|(id, _)| *id == node).map(|(_, address)| address)
     }
 
+    /// Connects to a peer, unless that is so already: it then knows this node's folder for good.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn meet(&self, node: NodeId) -> Result<(), Error> {
+        self.connection(node, Lane::Control).await.map(|_| ())
+    }
+
     /// Asks and waits for the answer.
     ///
     /// # Errors
@@ -138,6 +146,11 @@ impl Peers {
         connection.waiting.replies.lock().insert(id, sender);
         let pending = Pending { node, reply, waiting: Arc::clone(&connection.waiting), id };
         let frame = wire::encode(&Call { id, shard, request });
+        // Refused alone: on the connection it would take all other calls down with it.
+        if frame.len() > NODE_FRAME_BYTES_MAX {
+            let (bytes, max) = (frame.len(), NODE_FRAME_BYTES_MAX);
+            return Err(self.unreachable(node, format!("the request is {bytes} bytes, the limit is {max}")));
+        }
         match connection.frames.send(frame).await {
             Ok(()) => Ok(pending),
             Err(_closed) => Err(self.unreachable(node, "the connection was closed".to_owned())),

@@ -36,6 +36,8 @@ pub trait Resolvers: Send + Sync {
 pub struct Context {
     /// The catalog that the shard has reached.
     pub catalog: Arc<Catalog>,
+    /// How many shards the cluster has.
+    pub shards: u16,
     /// The cluster's line of history.
     pub timeline: Timeline,
     /// The core as a writer.

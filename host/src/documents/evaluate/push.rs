@@ -10,6 +10,7 @@ use skerry_channel::limits::REFUSAL_CHARS_MAX;
 use skerry_channel::message::{Push, Refusal, Verdict};
 use skerry_channel::push::receiver::Watermark;
 use skerry_model::engine::{Author, Delta, MergeDocument};
+use skerry_model::ids::shard_of;
 use skerry_model::policy::Resolver;
 use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
@@ -98,8 +99,19 @@ fn check(context: &Context, push: &Push, at: usize, bytes: &[u8]) -> Result<Chan
         Some((name, collection)) if !collection.policy.merges() => {
             Err(refusal(Kind::NotWritableHere, format!("collection {name} is strict: only the core writes it")))
         }
+        Some((name, _)) if shard_of(name, &change.key, context.shards) != push.shard => {
+            Err(refusal(Kind::Malformed, format!("document {} is not of shard {}", change.key, push.shard)))
+        }
         Some(_) => Ok(change),
     }
+}
+
+/// Why one change was not merged.
+enum Failed {
+    /// The document is as it was.
+    Refused(Refusal),
+    /// Merging panicked half-way: the document must not be used again.
+    InDoubt,
 }
 
 struct DocumentPush<'a> {
@@ -149,7 +161,10 @@ impl DocumentPush<'_> {
                     verdicts.push((*at, Verdict::Accepted));
                 }
                 Ok(None) => verdicts.push((*at, Verdict::Repeated)),
-                Err(refusal) => verdicts.push((*at, Verdict::Refused(refusal))),
+                Err(Failed::Refused(refusal)) => verdicts.push((*at, Verdict::Refused(refusal))),
+                Err(Failed::InDoubt) => {
+                    return Ok(Err(refusal(Kind::Malformed, "the change cannot be merged".to_owned())));
+                }
             }
         }
         if deltas.is_empty() {
@@ -168,7 +183,7 @@ impl DocumentPush<'_> {
     }
 
     /// Merges one change; `None` when the document had it.
-    fn merge(&self, subject: &mut Subject, change: &Change) -> Result<Option<Delta>, Refusal> {
+    fn merge(&self, subject: &mut Subject, change: &Change) -> Result<Option<Delta>, Failed> {
         let document = subject.merge.as_mut().expect("a collection that merges has a merge document");
         let before = document.version();
         let merged =
@@ -177,9 +192,9 @@ impl DocumentPush<'_> {
             Ok(Ok(delta)) => Ok((document.version() != before).then_some(delta)),
             Ok(Err(error)) => {
                 let problem = Problem::from(error);
-                Err(refusal(problem.kind, problem.detail))
+                Err(Failed::Refused(refusal(problem.kind, problem.detail)))
             }
-            Err(_panic) => Err(refusal(Kind::Malformed, "the change cannot be merged".to_owned())),
+            Err(_panic) => Err(Failed::InDoubt),
         }
     }
 

@@ -107,12 +107,12 @@ impl Subject {
     }
 
     /// The ETag of the document as it stands, `None` when there is none. A version of this evaluation has one that no
-    /// client can know yet.
+    /// header can carry.
     pub(super) fn etag(&self, context: &Context) -> Option<ETag> {
         self.view.as_ref()?;
         match (&self.head, self.versions.is_empty()) {
             (Some(head), true) => Some(etag(context.timeline, head.version, self.plugin)),
-            _ => Some(ETag(String::new())),
+            _ => Some(ETag("\0".to_owned())),
         }
     }
 

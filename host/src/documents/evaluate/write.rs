@@ -20,7 +20,7 @@ use crate::documents::record::{DocumentEffect, MergeEffect};
 pub struct Pending {
     /// What happens to the document.
     pub change: Change,
-    /// The place of its version in the record, or `None` when it made none.
+    /// The place in the record of the version that the write met or made; `None` for the one that was there before.
     pub position: Option<usize>,
 }
 
@@ -55,6 +55,12 @@ pub fn evaluate_writes(
             return WriteEvaluation { subject: None, effect, answers };
         };
         answers.push(answer);
+        // A merge whose outcome cannot be viewed is refused, but stays in the document: it is not used again, and what
+        // waits behind is evaluated over what the log has.
+        if collection.policy.merges() && subject.merge.is_none() {
+            let effect = subject.effect();
+            return WriteEvaluation { subject: None, effect, answers };
+        }
     }
     let effect = subject.effect();
     WriteEvaluation { subject: Some(subject), effect, answers }
@@ -84,7 +90,7 @@ fn evaluate(
         (true, true) => Change::Updated,
         (_, false) => Change::Deleted,
     };
-    Ok(Pending { change, position: changed.then(|| subject.versions.len() - 1) })
+    Ok(Pending { change, position: subject.versions.len().checked_sub(1) })
 }
 
 fn strict(context: &Context, subject: &mut Subject, write: &Write) -> Result<bool, Problem> {
@@ -112,7 +118,13 @@ fn merge(context: &Context, collection: &Collection, subject: &mut Subject, writ
     let circumstances =
         WriteContext { author: &context.core, time_ms: context.time_ms(), base: None, seen: seen.as_ref() };
     let Some(delta) = merge.apply(write, &circumstances)? else { return Ok(false) };
-    let new = new_view(context, collection, subject, resolver.as_ref())?;
+    let new = match new_view(context, collection, subject, resolver.as_ref()) {
+        Ok(new) => new,
+        Err(problem) => {
+            subject.merge = None;
+            return Err(problem);
+        }
+    };
     let seen = subject.merge.as_ref().expect("it is still there").version();
     let effect = MergeEffect { deltas: vec![delta], seen };
     subject.push(&context.core.origin, context.time_ms(), new, Some(effect));

@@ -36,7 +36,13 @@ pub enum Judgement {
 pub fn judge(watermark: Option<&Watermark>, push: &Push) -> Judgement {
     let start = Mark::start(&push.replica, &push.incarnation, push.shard);
     let before = Mark { sequence: push.first.saturating_sub(1), chain: push.before };
-    let end = push.changes.iter().fold(before, |mark, change| mark.then(change));
+    let mut end = before;
+    // A batch that was taken and grew behind its lost answer is a repeat of its beginning.
+    let mut begins_with_last = false;
+    for change in &push.changes {
+        end = end.then(change);
+        begins_with_last |= watermark.is_some_and(|known| known.mark == end);
+    }
     let elsewhere = || {
         Judgement::Answer(Pushed::Elsewhere {
             incarnation: watermark.map(|known| known.incarnation),
@@ -49,7 +55,7 @@ pub fn judge(watermark: Option<&Watermark>, push: &Push) -> Judgement {
         Some(known) if known.incarnation == push.incarnation => {
             if before == known.mark {
                 Judgement::Take(end)
-            } else if end == known.mark && push.first == known.batch_first && push.before == known.batch_before {
+            } else if begins_with_last && push.first == known.batch_first && push.before == known.batch_before {
                 Judgement::Answer(Pushed::Judged { mark: known.mark, verdicts: known.verdicts.clone() })
             } else if before.sequence == known.mark.sequence {
                 Judgement::Answer(Pushed::Fork { incarnation: known.incarnation })

@@ -130,8 +130,10 @@ impl Sender {
         let Some(push) = self.in_flight.take() else { return (self, None) };
         match answer {
             Pushed::Judged { mark, verdicts } => {
-                let end = push.changes.iter().fold(self.before(&push.incarnation), |at, change| at.then(change));
-                if end != mark || verdicts.len() != push.changes.len() {
+                // The core may have had the batch's beginning already, with verdicts for that alone.
+                let judged = push.changes.iter().take(verdicts.len());
+                let end = judged.fold(self.before(&push.incarnation), |at, change| at.then(change));
+                if end != mark || verdicts.is_empty() || verdicts.len() > push.changes.len() {
                     return (self, Some(Effect::Fork));
                 }
                 self.settle(Confirmed { incarnation: push.incarnation, mark }, verdicts)
@@ -247,6 +249,25 @@ mod tests {
         let mut core = None;
         drain(sender(), &mut core, &mut outbox(1, 1..4), true);
         assert_eq!(core.unwrap().mark.sequence, 3);
+    }
+
+    /// What was refused in a batch whose answer was lost is still refused when the batch comes again, grown.
+    #[test]
+    fn a_batch_that_grew_behind_a_lost_answer_keeps_its_verdicts() {
+        let mut core = None;
+        let (first, effect) = sender().step(Message::Ready { outbox: &outbox(1, 1..3), timeline: TIMELINE });
+        let Some(Effect::Send(push)) = effect else { panic!("nothing sent") };
+        let _lost = answer(&mut core, &push);
+        let refused = Verdict::Refused(crate::message::Refusal { kind: "refused".to_owned(), detail: String::new() });
+        core.as_mut().unwrap().verdicts[1] = refused.clone();
+        let grown = outbox(1, 1..5);
+        let again = first.step(Message::Lost).0;
+        let (again, effect) = again.step(Message::Ready { outbox: &grown, timeline: TIMELINE });
+        let Some(Effect::Send(push)) = effect else { panic!("nothing sent") };
+        let answer = answer(&mut core, &push);
+        let (_, effect) = again.step(Message::Answered { answer, outbox: &grown });
+        let Some(Effect::Settle { verdicts, .. }) = effect else { panic!("not settled: {effect:?}") };
+        assert_eq!(verdicts, [Verdict::Accepted, refused]);
     }
 
     #[test]

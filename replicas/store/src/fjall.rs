@@ -31,6 +31,7 @@ impl FjallLog {
     /// [`Error::Locked`] while another process holds the folder, after trying for 300 ms; [`Error::Open`] when what is
     /// there cannot be read: the node is then replaced, never repaired in place.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        // With two workers one is always free to flush: the log must not wait for a compaction.
         let database = open_database(path, |builder| {
             builder
                 .cache_size(limits::LOG_CACHE_BYTES)
@@ -87,8 +88,14 @@ impl FjallState {
     /// [`Error::Locked`] while another process holds the folder, after trying for 300 ms; [`Error::Open`] when what is
     /// there cannot be read: it is then rebuilt from a peer.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        // Of several workers the first spins while another compacts, so a small machine gets one: what waits for it is
+        // absorbed by memtables and overlay.
+        let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(4).min(4));
         let database = open_database(path, |builder| {
-            builder.cache_size(limits::STATE_CACHE_BYTES).max_journaling_size(limits::STATE_JOURNAL_BYTES_MAX)
+            builder
+                .cache_size(limits::STATE_CACHE_BYTES)
+                .max_journaling_size(limits::STATE_JOURNAL_BYTES_MAX)
+                .worker_threads(workers)
         })?;
         Ok(Self { path: path.to_owned(), database })
     }

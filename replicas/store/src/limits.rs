@@ -12,12 +12,14 @@ pub const LOG_BUFFERED_INTERVAL: Duration = Duration::from_millis(100);
 /// wait.
 pub const OVERLAY_BYTES_MAX: usize = 64 << 20;
 /// Bytes installed since the last round of writing at which the next begins at once.
-pub const OVERLAY_URGENT_BYTES: usize = OVERLAY_BYTES_MAX / 8;
+pub const OVERLAY_URGENT_BYTES: usize = OVERLAY_BYTES_MAX / 2;
 /// What a row costs in memory beside its key and value: two handles of four words, their reference counts, and its
 /// share of a tree node.
 pub const ROW_OVERHEAD_BYTES: usize = 128;
-/// How long what is installed waits for more before it is written.
-pub const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long what is installed waits for more before it is written. Long, because a large sorted batch finds its places
+/// in the memtable in fewer cache misses: at 25,000 installs of six rows a second 500 ms cost a sixth less processor time
+/// than 50 ms.
+pub const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long what is written waits for a sync.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows of the overlay that one step of a scan looks at.
@@ -29,6 +31,8 @@ pub const STATE_MEMTABLE_BYTES: u64 = 16 << 20;
 pub const LOG_MEMTABLE_BYTES: u64 = 64 << 20;
 /// Values of this size and more lie in blob files beside the tree.
 pub const BLOB_BYTES_MIN: u32 = 1_024;
+/// Values below this size are copied when they go from the overlay to the memtable, so that they keep no record alive.
+pub const COPIED_BYTES_MAX: usize = BLOB_BYTES_MIN as usize;
 /// Journal files of the state database, in bytes; past it the oldest keyspace is flushed.
 pub const STATE_JOURNAL_BYTES_MAX: u64 = 512 << 20;
 /// Journal files of the log database, in bytes.

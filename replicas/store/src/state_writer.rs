@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::failure::Failure;
-use crate::limits::{OVERLAY_BYTES_MAX, OVERLAY_URGENT_BYTES, SCAN_STEP_ROWS, SYNC_INTERVAL, WRITE_INTERVAL};
+use crate::limits::{
+    COPIED_BYTES_MAX, OVERLAY_BYTES_MAX, OVERLAY_URGENT_BYTES, SCAN_STEP_ROWS, SYNC_INTERVAL, WRITE_INTERVAL,
+};
 use crate::log_writer::{count, nanos};
-use crate::overlay::{Captured, Handover, Overlay};
+use crate::overlay::{Captured, Handover, Overlay, Rows};
 use crate::{Batch, Direction, Error, KeyRange, Keyspace, Limit, Mode, OrderedStore, Row, StateDb};
 
 #[cfg(test)]
@@ -508,10 +510,20 @@ impl Drop for PanicGuard<'_> {
     }
 }
 
-fn to_batch(rows: &BTreeMap<Bytes, Option<Bytes>>) -> Batch {
+/// The rows, small ones copied side by side in their order: the memtable compares keys that lie together, and keeps no
+/// whole record in memory for a few bytes of it.
+fn to_batch(rows: &Rows) -> Batch {
+    let is_small = |value: &Bytes| value.len() < COPIED_BYTES_MAX;
+    let small_bytes = |value: &Option<Bytes>| value.as_ref().filter(|value| is_small(value)).map_or(0, Bytes::len);
+    let mut arena = BytesMut::with_capacity(rows.iter().map(|(key, value)| key.len() + small_bytes(value)).sum());
+    let mut copy = |bytes: &Bytes| {
+        arena.extend_from_slice(bytes);
+        arena.split().freeze()
+    };
     let mut batch = Batch::with_capacity(rows.len());
     for (key, value) in rows {
-        batch.push(key.clone(), value.clone());
+        let value = value.as_ref().map(|value| if is_small(value) { copy(value) } else { value.clone() });
+        batch.push(copy(key), value);
     }
     batch
 }

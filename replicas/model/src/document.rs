@@ -245,7 +245,7 @@ mod tests {
         );
         check_refused(
             r#"{"a":1e16}"#,
-            "the integer 1e16 at /a is beyond 2^53 - 1 and would lose digits: send it as a string",
+            "the integer 1e+16 at /a is beyond 2^53 - 1 and would lose digits: send it as a string",
         );
         assert!(parse(br#"{"a":1e21,"b":9007199254740991.0}"#).is_ok());
         let deep = format!("{}1{}", r#"{"a":"#.repeat(65), "}".repeat(65));

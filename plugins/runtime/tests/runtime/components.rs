@@ -127,8 +127,9 @@ proptest! {
 #[track_caller]
 fn check_describe(describe: &str, expected: &str) {
     let guest = Guest { describe: describe.to_owned(), ..Guest::default() };
+    let profile = profile(|profile| profile.fuel = 1_000_000);
     for backend in [Backend::Native, Backend::Pulley] {
-        assert_eq!(guest.compile(backend, &RuntimeProfile::newest()).unwrap_err().to_string(), expected);
+        assert_eq!(guest.compile(backend, &profile).unwrap_err().to_string(), expected);
     }
 }
 
@@ -179,7 +180,7 @@ fn a_describe_that_fails_is_refused() {
     check_describe("unreachable", trapped);
     check_describe(
         "(loop $again br $again) i32.const 16",
-        "describe() gave no answer: it ran out of fuel, the limit is 500000000",
+        "describe() gave no answer: it ran out of fuel, the limit is 1000000",
     );
 }
 

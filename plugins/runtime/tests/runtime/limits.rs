@@ -14,6 +14,18 @@ fn an_endless_loop_runs_out_of_fuel() {
     assert_eq!(guest.reason(&profile, &one_conflict()), "it ran out of fuel, the limit is 1000000");
 }
 
+/// What calls into the host is dear enough to run out of fuel, not into the alarm.
+#[test]
+fn loops_that_call_the_host_run_out_of_fuel() {
+    for operator in
+        ["(drop (memory.grow (i32.const 60000)))", "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))"]
+    {
+        let guest = Guest::resolving(&format!("(loop $again {operator} br $again)"));
+        let reason = guest.reason(&RuntimeProfile::newest(), &one_conflict());
+        assert_eq!(reason, "it ran out of fuel, the limit is 250000000");
+    }
+}
+
 /// A call of exactly this much fuel passes. Wasmtime looks only at loops and calls, so what fails is a little less.
 #[test]
 fn fuel_is_enough_to_the_last_unit() {

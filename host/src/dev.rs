@@ -25,13 +25,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
+use crate::limits::NODE_PORT_OFFSET;
 use crate::server::{self, ServeOptions};
 
 /// Core nodes listen on 7401 to 7403, their node ports on 8401 to 8403.
 const CORE_PORTS: [u16; 3] = [7401, 7402, 7403];
 /// Edges listen on 7501 and 7502.
 const EDGE_PORTS: [u16; 2] = [7501, 7502];
-const NODE_PORT_OFFSET: u16 = 1_000;
 /// How long everything may take to be there.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skerry_model::{NodeId, Nonce};
 use skerry_store::{Batch, KeyRange, Limit, LogDb, LogWriter};
 
 use crate::consensus::network::hello::Founding;
+use crate::documents::keys;
 
 /// Shard number that no shard has: the log database keeps its own rows under it.
 const PREFIX: [u8; 2] = [0xff, 0xff];
-const FORMAT: u8 = 1;
 
 /// Why the identity cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -23,13 +22,8 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] skerry_store::Error),
     /// A row.
-    #[error("the identity row {row} cannot be read: {reason}")]
-    Unreadable {
-        /// Which row.
-        row: String,
-        /// What was found.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] keys::Unreadable),
 }
 
 /// Who a node is.
@@ -64,7 +58,7 @@ impl Identities {
     /// # Errors
     /// [`Error`].
     pub fn own(&self) -> Result<Option<Identity>, Error> {
-        self.db.get(&own_key())?.map(|row| decode("own", &row)).transpose()
+        Ok(self.db.get(&own_key())?.map(|row| keys::decode("identity", &row)).transpose()?)
     }
 
     /// Stores the node's own; on the disk when it returns.
@@ -82,7 +76,7 @@ impl Identities {
     pub fn peers(&self) -> Result<BTreeMap<NodeId, Nonce>, Error> {
         let range = KeyRange::prefix([&PREFIX[..], b"p"].concat());
         let rows = self.db.scan(&range, Limit::rows(usize::MAX), skerry_store::Direction::Forward)?;
-        rows.iter().map(|(_, row)| decode("peer", row)).collect()
+        rows.iter().map(|(_, row)| Ok(keys::decode("peer", row)?)).collect()
     }
 
     /// Remembers the folder of a peer; on the disk when it returns.
@@ -95,22 +89,12 @@ impl Identities {
     }
 
     async fn write<T: Serialize>(&self, key: Bytes, value: &T) -> Result<(), Error> {
-        let mut bytes = vec![FORMAT];
-        ciborium::into_writer(value, &mut bytes).expect("rows serialize, and memory takes every write");
         let mut batch = Batch::new();
-        batch.put(key, bytes);
+        batch.put(key, keys::encode(value));
         Ok(self.writer.write(batch).await?)
     }
 }
 
 fn own_key() -> Bytes {
     [&PREFIX[..], b"i"].concat().into()
-}
-
-fn decode<T: DeserializeOwned>(row: &str, bytes: &[u8]) -> Result<T, Error> {
-    let unreadable = |reason: String| Error::Unreadable { row: row.to_owned(), reason };
-    match bytes.split_first() {
-        Some((&FORMAT, value)) => ciborium::from_reader(value).map_err(|error| unreadable(error.to_string())),
-        _ => Err(unreadable("it is of another format".to_owned())),
-    }
 }

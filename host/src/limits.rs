@@ -50,6 +50,10 @@ pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const JOIN_PAUSE: Duration = Duration::from_millis(300);
 /// How long a node that stops waits for its shards.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many nodes a cluster may have.
+pub const CLUSTER_SIZES: [usize; 3] = [1, 3, 5];
+/// How far a node port lies above its HTTP port where nothing else is said.
+pub const NODE_PORT_OFFSET: u16 = 1_000;
 /// Shards of a cluster.
 pub const SHARDS_MAX: u16 = 64;
 /// Documents read from one shard while a page of a scan is put together.

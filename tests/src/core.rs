@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use skerry_api::documents::{Address, Conditions, WriteRequest};
 use skerry_api::problem::Problem;
-use skerry_channel::change::Change;
 use skerry_channel::message::{Batch, Pull, Pulled, Push, Pushed, Welcome};
 use skerry_channel::push::receiver::{Judgement, judge};
 use skerry_host::catalog::{Catalog, Step};
 use skerry_host::consensus::state_machine::Progress;
 use skerry_host::documents::apply::apply;
-use skerry_host::documents::evaluate::{Context, Resolvers, Subject, evaluate_push, evaluate_writes};
+use skerry_host::documents::evaluate::{Context, Resolvers, Subject, check_changes, evaluate_push, evaluate_writes};
 use skerry_host::documents::keys::header::{self, Header};
 use skerry_host::documents::read;
 use skerry_host::documents::record::{Applied, Documents, Effect, Record};
@@ -114,15 +113,15 @@ impl Core {
             Judgement::Answer(answer) => return answer,
         };
         let mut subjects = BTreeMap::new();
-        for change in push.changes.iter().filter_map(|change| Change::decode(change).ok()) {
-            let Some((_, collection)) = context.catalog.collection_by_id(change.collection) else { continue };
-            if collection.policy.merges() {
-                let loaded = Subject::load(&*shard.rows, collection, &change.key, None);
-                let (subject, _) = loaded.expect("simulated storage works");
-                subjects.insert((change.collection, change.key), subject);
-            }
+        let changes = check_changes(&context, push);
+        for change in changes.iter().flatten() {
+            let (_, collection) = context.catalog.collection_by_id(change.collection).expect("it was just found");
+            let loaded = Subject::load(&*shard.rows, collection, &change.key, None);
+            let (subject, _) = loaded.expect("simulated storage works");
+            subjects.insert((change.collection, change.key.clone()), subject);
         }
-        let evaluated = evaluate_push(&context, known.as_ref(), push, end, subjects).expect("the resolver runs");
+        let evaluated =
+            evaluate_push(&context, known.as_ref(), push, end, changes, subjects).expect("the resolver runs");
         let effect = evaluated.documents.push.clone().expect("a push moves its watermark");
         shard.propose(self.now_ms, Effect::Documents(evaluated.documents));
         Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts }

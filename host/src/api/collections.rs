@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use skerry_api::bodies::{Collection, CollectionSpec, Collections};
-use skerry_api::documents::Consistency;
 use skerry_api::payload::JsonBody;
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::document::{self, View};
@@ -59,8 +58,9 @@ async fn put(
         _ => Step::CreateCollection { name: name.clone(), policy: spec.policy, template, text: spec.text },
     };
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    // Once that has answered, the change is in every shard's replica here.
     node.change_catalog(step).await?;
-    let catalog = node.newest_catalog().await?;
+    let catalog = node.catalog_shard().state.catalog();
     let known = crate::node::known(&catalog, &name)?;
     Ok((status, Json(describe(&catalog, &name, known))))
 }
@@ -86,13 +86,4 @@ fn describe(catalog: &Catalog, name: &CollectionName, known: &catalog::Collectio
     let template = known.template.as_ref().and_then(|template| template.object().ok());
     let spec = CollectionSpec { policy: known.policy.clone(), template, text: known.text.clone() };
     Collection { name: name.clone(), spec, plugin: catalog.digest(&known.policy) }
-}
-
-impl Node {
-    /// The catalog with every step that was answered before the call.
-    async fn newest_catalog(&self) -> Result<std::sync::Arc<Catalog>, Problem> {
-        let shard = &self.shards()[0];
-        self.be_as_fresh_as(shard, Consistency::Linearizable).await?;
-        Ok(shard.state.catalog())
-    }
 }

@@ -9,7 +9,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use skerry_api::bodies::{Deployed, Plugin, PluginVersion, Plugins};
-use skerry_api::documents::Consistency;
 use skerry_api::extract::Parameters;
 use skerry_api::payload::RawBody;
 use skerry_api::problem::{Kind, Problem};
@@ -38,7 +37,7 @@ struct ShowParameters {
 }
 
 async fn list(State(node): State<Node>) -> Result<Json<Plugins>, Problem> {
-    let catalog = fresh(&node).await?;
+    let catalog = node.newest_catalog().await?;
     let plugins = catalog.plugins().map(|(name, known)| describe(&catalog, name, known)).collect();
     Ok(Json(Plugins { plugins }))
 }
@@ -50,7 +49,7 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let name = PluginName::new(name)?;
-    let catalog = fresh(&node).await?;
+    let catalog = node.newest_catalog().await?;
     let missing = || Problem::new(Kind::PluginNotFound, format!("there is no plugin {name}"));
     let known = catalog.plugin(&name).ok_or_else(missing)?;
     let wants_component = headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == WASM.as_bytes());
@@ -58,7 +57,7 @@ async fn show(
         return Ok(Json(describe(&catalog, &name, known)).into_response());
     }
     let digest = parameters.digest.map(|digest| digest.parse::<PluginDigest>()).transpose()?.unwrap_or(known.active);
-    let component = read::plugin(&node.shards()[0].state.store, digest).map_err(|error| storage_problem(&error))?;
+    let component = read::plugin(&node.catalog_shard().state.store, digest).map_err(|error| storage_problem(&error))?;
     let detail = format!("plugin {name} has no version {digest} here");
     let component: Bytes = component.ok_or_else(|| Problem::new(Kind::PluginNotFound, detail))?;
     Ok(([(CONTENT_TYPE, WASM)], component).into_response())
@@ -70,17 +69,12 @@ async fn deploy(
     RawBody(component): RawBody,
 ) -> Result<Json<Deployed>, Problem> {
     let name = PluginName::new(name)?;
+    // Once that has answered, the change is in every shard's replica here.
     let deployment = node.deploy(&name, component).await?;
-    let catalog = fresh(&node).await?;
+    let catalog = node.catalog_shard().state.catalog();
     let collections = catalog.users(&name).cloned().collect();
     let (digest, replaced, staged_on) = (deployment.digest, deployment.replaced, deployment.staged_on);
     Ok(Json(Deployed { name, digest, replaced, staged_on, collections }))
-}
-
-async fn fresh(node: &Node) -> Result<std::sync::Arc<Catalog>, Problem> {
-    let shard = &node.shards()[0];
-    node.be_as_fresh_as(shard, Consistency::Linearizable).await?;
-    Ok(shard.state.catalog())
 }
 
 fn describe(catalog: &Catalog, name: &PluginName, known: &catalog::Plugin) -> Plugin {

@@ -14,7 +14,7 @@ use skerry_api::problem::{Kind, Problem};
 use skerry_channel::limits::{
     CHANGE_BYTES_MAX, FRAME_BYTES_MAX, PULL_BYTES_TARGET, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX,
 };
-use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Pushed, Refusal, Request, Welcome};
+use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Refusal, Request, Welcome};
 use skerry_channel::pull::Cursor;
 use skerry_channel::{frame, message};
 use tokio::time::{Instant, timeout_at};
@@ -47,15 +47,6 @@ async fn sync(State(node): State<Node>, RawBody(body): RawBody) -> Result<Respon
     };
     let frame = frame::encode(&answer).map_err(|error| Problem::new(Kind::TooLarge, error.to_string()))?;
     Ok(([(CONTENT_TYPE, frame::MEDIA_TYPE)], frame).into_response())
-}
-
-/// About how large the contents of a batch are.
-fn content_bytes(batch: &message::Batch) -> usize {
-    let deltas = |document: &message::Document| {
-        document.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len()).sum::<usize>()
-    };
-    let view = |document: &message::Document| document.view.as_ref().map_or(0, |view| view.bytes().len());
-    batch.documents.iter().map(|document| deltas(document) + view(document)).sum()
 }
 
 impl Node {
@@ -92,8 +83,11 @@ impl Node {
                 format!("the push has {bytes} bytes of changes, the limit is {max}"),
             ));
         }
-        let pushed = self.push_to_leader(push).await?;
-        Ok(Answer::Pushed(pushed))
+        let Some(shard) = self.shard(push.shard) else {
+            let detail = format!("the cluster has no shard {}, it has {}", push.shard, self.shards().len());
+            return Err(Problem::new(Kind::Malformed, detail));
+        };
+        self.push_through(shard, push).await.map(Answer::Pushed)
     }
 
     async fn pull(&self, pull: Pull) -> Result<Answer, Problem> {
@@ -157,20 +151,13 @@ impl Node {
             let catalog = shard.state.catalog();
             let feed = Feed { rows: &shard.state.store, catalog: &catalog, progress };
             let batch = feed.batch(cursor, &pull.subscription).map_err(|error| storage_problem(&error))?;
-            bytes += batch.as_ref().map_or(0, content_bytes);
+            let documents = batch.iter().flat_map(|batch| &batch.documents);
+            bytes += documents.map(message::Document::content_bytes).sum::<usize>();
             batches.extend(batch);
             if bytes >= PULL_BYTES_TARGET {
                 break;
             }
         }
         Ok(batches)
-    }
-
-    async fn push_to_leader(&self, push: Push) -> Result<Pushed, Problem> {
-        let Some(shard) = self.shard(push.shard).cloned() else {
-            let detail = format!("the cluster has no shard {}, it has {}", push.shard, self.shards().len());
-            return Err(Problem::new(Kind::Malformed, detail));
-        };
-        self.push_through(&shard, push).await
     }
 }

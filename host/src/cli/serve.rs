@@ -10,14 +10,9 @@ use skerry_model::NodeId;
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
-use crate::limits::SHARDS_MAX;
+use crate::limits::{CLUSTER_SIZES, NODE_PORT_OFFSET, SHARDS_MAX};
 use crate::server::{self, ServeOptions};
 use crate::telemetry::logs;
-
-/// How far the node port lies above the HTTP port where nothing else is said.
-const NODE_PORT_OFFSET: u16 = 1000;
-/// How many voters a cluster may have.
-const CLUSTER_SIZES: [usize; 3] = [1, 3, 5];
 
 /// Run a core node
 #[derive(Debug, Clone, Args)]

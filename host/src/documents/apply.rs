@@ -5,7 +5,7 @@ use skerry_model::ids::ScnExhausted;
 use skerry_model::{Ordinal, Scn, VersionId};
 use skerry_store::{Batch, OrderedStore};
 
-use super::keys::{self, catalog, change, feed, head, plugin, version, watermark};
+use super::keys::{catalog, change, feed, head, plugin, version, watermark};
 use super::read;
 use super::record::{Applied, DocumentEffect, Documents, Effect, PushEffect, Record};
 use crate::catalog::Catalog;
@@ -14,12 +14,9 @@ use crate::documents::keys::header::Header;
 /// Why the node must stop: what it holds is damaged, or the shard is at its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The state database.
+    /// The rows.
     #[error(transparent)]
-    Store(#[from] skerry_store::Error),
-    /// A row.
-    #[error(transparent)]
-    Unreadable(#[from] keys::Unreadable),
+    Read(#[from] read::Error),
     /// The SCN.
     #[error(transparent)]
     Exhausted(#[from] ScnExhausted),

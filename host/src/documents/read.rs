@@ -42,18 +42,6 @@ pub enum Error {
     },
 }
 
-impl From<Error> for super::apply::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Store(error) => error.into(),
-            Error::Unreadable(error) => error.into(),
-            Error::Missing { .. } | Error::Splice { .. } => {
-                keys::Unreadable { key: "version".to_owned(), reason: error.to_string() }.into()
-            }
-        }
-    }
-}
-
 /// The head of a document.
 ///
 /// # Errors

@@ -13,12 +13,11 @@ use skerry_store::{Direction, Limit};
 use tokio::time::timeout;
 
 use super::Node;
-use super::documents::unknown_outcome;
+use super::documents::refused;
 use super::propose::Proposed;
 use super::shard::{Refused, Shard};
-use crate::catalog::{Error, Step};
+use crate::catalog::{Catalog, Error, Step};
 use crate::consensus::network::message::{Deployment, Lane, Request, Response};
-use crate::consensus::network::peers;
 use crate::documents::evaluate::engine;
 use crate::documents::keys::Unreadable;
 use crate::documents::keys::catalog as rows;
@@ -70,6 +69,13 @@ impl Node {
             })
             .await?;
         self.await_catalog(version).await
+    }
+
+    /// The catalog with every step that was answered before the call.
+    pub(crate) async fn newest_catalog(&self) -> Result<Arc<Catalog>, Problem> {
+        let shard = self.catalog_shard();
+        self.read_index(shard).await?;
+        Ok(shard.state.catalog())
     }
 
     /// Stages a plugin and activates it.
@@ -285,14 +291,5 @@ fn check_template(step: &Step) -> Result<(), Problem> {
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-/// What a leader's answer that is not the expected one comes to.
-fn refused(answer: Result<Response, peers::Error>) -> Refused {
-    match answer {
-        Ok(Response::NotLeader(other)) => Refused::NotLeader(other),
-        Err(peers::Error::Unreachable { .. }) => Refused::NotLeader(None),
-        Ok(_) | Err(peers::Error::NoAnswer { .. }) => unknown_outcome().into(),
     }
 }

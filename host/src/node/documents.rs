@@ -105,9 +105,7 @@ impl Node {
         let asked = Request::Write(at, request);
         match self.0.peers.call(leader, Lane::Bulk, shard.id, asked, PROPOSAL_TIMEOUT).await {
             Ok(Response::Written(written)) => written.map_err(Refused::from),
-            Ok(Response::NotLeader(other)) => Err(Refused::NotLeader(other)),
-            Ok(_) | Err(peers::Error::NoAnswer { .. }) => Err(unknown_outcome().into()),
-            Err(peers::Error::Unreachable { .. }) => Err(Refused::NotLeader(None)),
+            other => Err(refused(other)),
         }
     }
 
@@ -121,9 +119,7 @@ impl Node {
                 }
                 match self.0.peers.call(leader, Lane::Bulk, shard.id, Request::Push(push), PROPOSAL_TIMEOUT).await {
                     Ok(Response::Pushed(pushed)) => pushed.map_err(Refused::from),
-                    Ok(Response::NotLeader(other)) => Err(Refused::NotLeader(other)),
-                    Ok(_) | Err(peers::Error::NoAnswer { .. }) => Err(unknown_outcome().into()),
-                    Err(peers::Error::Unreachable { .. }) => Err(Refused::NotLeader(None)),
+                    other => Err(refused(other)),
                 }
             }
         })
@@ -177,7 +173,16 @@ fn not_found(at: &Address) -> Problem {
     Problem::new(Kind::DocumentNotFound, detail)
 }
 
-pub(super) fn unknown_outcome() -> Problem {
+/// What a leader's answer that is not the expected one comes to.
+pub(super) fn refused(answer: Result<Response, peers::Error>) -> Refused {
+    match answer {
+        Ok(Response::NotLeader(other)) => Refused::NotLeader(other),
+        Err(peers::Error::Unreachable { .. }) => Refused::NotLeader(None),
+        Ok(_) | Err(peers::Error::NoAnswer { .. }) => unknown_outcome().into(),
+    }
+}
+
+fn unknown_outcome() -> Problem {
     Problem::unavailable(Outcome::Unknown, "the leader gave no answer: read before sending the write again")
 }
 

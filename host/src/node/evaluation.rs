@@ -13,9 +13,10 @@ use super::Node;
 use super::propose::Proposed;
 use super::shard::{Refused, Shard, Waiting};
 use super::slots::Place;
-use crate::catalog::{Catalog, Collection};
+use crate::catalog::Collection;
 use crate::documents::evaluate::{
-    Context, Pending, PushEvaluation, Subject, WriteEvaluation, etag, evaluate_push, evaluate_writes, storage_problem,
+    Context, Pending, PushEvaluation, Subject, WriteEvaluation, check_changes, etag, evaluate_push, evaluate_writes,
+    storage_problem,
 };
 use crate::documents::keys::fold;
 use crate::documents::keys::fold::Fold;
@@ -160,7 +161,8 @@ impl Node {
                 }
             };
             let context = self.context(shard);
-            let places = documents_of(&context.catalog, push);
+            let changes = check_changes(&context, push);
+            let places = changes.iter().flatten().map(|change| (change.collection, change.key.clone())).collect();
             let _slots = self.0.slots.hold_all(&places).await;
             let live: BTreeMap<Place, _> = places
                 .into_iter()
@@ -177,12 +179,12 @@ impl Node {
                     let mut folds = Vec::new();
                     for (place, live) in live {
                         let (_, collection) =
-                            context.catalog.collection_by_id(place.0).expect("documents_of has found it");
+                            context.catalog.collection_by_id(place.0).expect("check_changes has found it");
                         let (subject, fold) = Subject::load(&rows, collection, &place.1, live)?;
                         folds.push((place.clone(), fold));
                         subjects.insert(place, subject);
                     }
-                    Ok((evaluate_push(&context, known.as_ref(), &batch, end, subjects)?, folds))
+                    Ok((evaluate_push(&context, known.as_ref(), &batch, end, changes, subjects)?, folds))
                 }
             };
             let computed = compute(&*self.0.executor, job).await;
@@ -191,10 +193,9 @@ impl Node {
                 self.save_fold(shard, &place, fold).await;
             }
             let effect = documents.push.clone().expect("a push moves its watermark");
-            let order: Vec<Place> = documents.documents.iter().map(|d| (d.collection, d.key.clone())).collect();
-            let sizes: Vec<usize> = documents.documents.iter().map(|d| d.versions.len()).collect();
+            let newest = newest_positions(&documents);
             if let Proposed::Installed(scn, index) = self.propose(shard, Effect::Documents(documents)).await? {
-                self.park(subjects, &order, &sizes, scn, index);
+                self.park(subjects, &newest, scn, index);
                 return Ok(Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts });
             }
         }
@@ -203,16 +204,11 @@ impl Node {
     }
 
     /// Puts the documents of an applied push back into memory, at the versions they now have.
-    fn park(&self, subjects: Vec<Subject>, order: &[Place], sizes: &[usize], scn: Scn, index: u64) {
-        let mut newest = BTreeMap::new();
-        let mut position = 0;
-        for (place, size) in order.iter().zip(sizes) {
-            position += u32::try_from(*size).expect("a record has few versions");
-            newest.insert(place.clone(), VersionId { scn, ordinal: Ordinal { index, position: position - 1 } });
-        }
+    fn park(&self, subjects: Vec<Subject>, newest: &BTreeMap<Place, u32>, scn: Scn, index: u64) {
         for subject in subjects {
             let place = subject.place();
-            let version = newest.get(&place).copied().or_else(|| subject.head().map(|head| head.version));
+            let made = newest.get(&place).map(|&position| VersionId { scn, ordinal: Ordinal { index, position } });
+            let version = made.or_else(|| subject.head().map(|head| head.version));
             if let (Some(version), Some(document)) = (version, subject.into_merge()) {
                 self.0.live.put(place.0, place.1, version, document);
             }
@@ -226,13 +222,14 @@ fn push_place(push: &Push) -> Place {
     (skerry_model::CollectionId::new(0), key.parse().expect("a replica id and a number are a valid key"))
 }
 
-/// The documents that a push names in collections that merge. What cannot be read names none and is refused later.
-fn documents_of(catalog: &Catalog, push: &Push) -> std::collections::BTreeSet<Place> {
-    let changes = push.changes.iter().filter_map(|change| skerry_channel::change::Change::decode(change).ok());
-    let merges = |change: &skerry_channel::change::Change| {
-        catalog.collection_by_id(change.collection).is_some_and(|(_, collection)| collection.policy.merges())
-    };
-    changes.filter(merges).map(|change| (change.collection, change.key)).collect()
+/// The place in the record of each document's newest version.
+fn newest_positions(documents: &Documents) -> BTreeMap<Place, u32> {
+    let mut made = 0;
+    let newest = documents.documents.iter().map(|effect| {
+        made += u32::try_from(effect.versions.len()).expect("a record has few versions");
+        ((effect.collection, effect.key.clone()), made - 1)
+    });
+    newest.collect()
 }
 
 fn panicked() -> Problem {
@@ -270,7 +267,6 @@ impl AppliedWrites<'_> {
         batch: Vec<Waiting>,
     ) {
         let made = answers.iter().flatten().filter_map(|pending| pending.position).max();
-        // Answers that carry no version of the record are about the one before it.
         let id = |position: usize| {
             let position = u32::try_from(position).expect("a record has few versions");
             VersionId { scn, ordinal: Ordinal { index, position } }

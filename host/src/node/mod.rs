@@ -112,7 +112,7 @@ impl Node {
     }
 
     /// Shard 0, which logs the catalog.
-    fn catalog_shard(&self) -> &Arc<Shard> {
+    pub(crate) fn catalog_shard(&self) -> &Arc<Shard> {
         &self.0.shards[0]
     }
 }

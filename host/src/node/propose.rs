@@ -54,25 +54,21 @@ impl Node {
             let _in_flight = in_flight;
             raft.client_write(command).await
         });
-        let proposed = match timeout(PROPOSAL_TIMEOUT, proposal).await {
-            Ok(Ok(proposed)) => Ok(proposed),
-            Ok(Err(_stopped)) => return Err(unknown("the node stops: read before sending the write again").into()),
-            Err(elapsed) => Err(elapsed),
-        };
-        match proposed {
-            Ok(Ok(response)) => match response.data {
+        match timeout(PROPOSAL_TIMEOUT, proposal).await {
+            Ok(Ok(Ok(response))) => match response.data {
                 Applied::Installed { scn } => Ok(Proposed::Installed(scn, response.log_id.index)),
                 Applied::Stale | Applied::Nothing => Ok(Proposed::Stale),
             },
             // openraft says the same whether the entry was never appended or was cut off again later, and one that was
             // cut off here may live on elsewhere.
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+            Ok(Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))))) => {
                 Err(unknown("the leader changed while the write was under way: read before sending it again").into())
             }
-            Ok(Err(error)) => {
+            Ok(Ok(Err(error))) => {
                 tracing::error!(shard = %shard.id, %error, "a proposal failed");
                 Err(unknown("the write failed on its way: read before sending it again").into())
             }
+            Ok(Err(_stopped)) => Err(unknown("the node stops: read before sending the write again").into()),
             Err(_elapsed) => Err(unknown("no quorum answered in time: read before sending it again").into()),
         }
     }

@@ -30,7 +30,7 @@ use crate::documents::record::Effect;
 use crate::env::executor::Executor;
 use crate::env::network::Network;
 use crate::identity::{self, Identities, Identity};
-use crate::limits::{JOIN_PAUSE, STOP_TIMEOUT};
+use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, STOP_TIMEOUT};
 
 /// Raft's timers, in milliseconds.
 const HEARTBEAT_MS: u64 = 100;
@@ -272,7 +272,7 @@ async fn join_or_found(
                 }
                 Ok(Welcome::Cluster { founding, .. }) => joined = Some(founding),
                 Ok(Welcome::Refused(reason)) => return Err(StartError::Refused { peer: *peer, reason }),
-                Ok(Welcome::Come | Welcome::NotYet) => {}
+                Ok(Welcome::Come) => {}
                 Err(error) => tracing::debug!(%peer, %error, "a peer did not answer"),
             }
         }
@@ -306,7 +306,7 @@ fn found(options: &Options) -> Founding {
 fn check_members(options: &Options) -> Result<(), StartError> {
     let members = |text: String| Err(StartError::Members(text));
     let count = options.members.len();
-    if !matches!(count, 1 | 3 | 5) {
+    if !CLUSTER_SIZES.contains(&count) {
         return members(format!("a cluster has 1, 3 or 5 nodes, --member names {count}"));
     }
     let by_id: BTreeMap<_, _> = options.members.iter().map(|(id, address)| (*id, address)).collect();
@@ -402,7 +402,9 @@ impl Node {
                 }
             }
             unmet = still;
-            tokio::time::sleep(JOIN_PAUSE).await;
+            if !unmet.is_empty() {
+                tokio::time::sleep(JOIN_PAUSE).await;
+            }
         }
     }
 

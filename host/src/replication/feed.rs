@@ -176,8 +176,7 @@ struct Growing {
 
 impl Growing {
     fn add(&mut self, document: Document) {
-        let deltas = document.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len()).sum::<usize>();
-        self.bytes += deltas + document.view.as_ref().map_or(0, |view| view.bytes().len());
+        self.bytes += document.content_bytes();
         self.documents.push(document);
     }
 

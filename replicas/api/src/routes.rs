@@ -13,7 +13,7 @@ use skerry_model::engine::Write;
 use skerry_model::limits::KEY_BYTES_MAX;
 use skerry_model::{CollectionName, document};
 
-use crate::documents::{Consistency, Documents, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan, WriteRequest};
+use crate::documents::{Address, Consistency, Documents, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan, WriteRequest};
 use crate::extract::{AtDocument, Body, Format, InCollection, Parameters};
 use crate::limits::DOCUMENT_BODY_BYTES_MAX;
 use crate::problem::{Kind, Problem};
@@ -88,10 +88,8 @@ async fn put_document<D: Documents>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let conditions = conditions::parse(&headers)?;
-    let write = Write::Put(document::check(body.value(&[media::JSON])?)?);
-    let written = documents.write(at, WriteRequest { write, conditions }).await?;
-    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
+    let put = || Ok(Write::Put(document::check(body.value(&[media::JSON])?)?));
+    write(documents, at, &headers, put).await
 }
 
 async fn patch_document<D: Documents>(
@@ -101,12 +99,12 @@ async fn patch_document<D: Documents>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let conditions = conditions::parse(&headers)?;
-    // A patch that is no object would replace the document by something that is no document.
-    let patch = document::check(body.value(&[media::MERGE_PATCH, media::JSON])?)?;
-    let write = Write::Patch(Value::Object(patch));
-    let written = documents.write(at, WriteRequest { write, conditions }).await?;
-    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
+    let patch = || {
+        // A patch that is no object would replace the document by something that is no document.
+        let patch = document::check(body.value(&[media::MERGE_PATCH, media::JSON])?)?;
+        Ok(Write::Patch(Value::Object(patch)))
+    };
+    write(documents, at, &headers, patch).await
 }
 
 async fn delete_document<D: Documents>(
@@ -115,9 +113,20 @@ async fn delete_document<D: Documents>(
     Parameters(WriteParameters {}): Parameters<WriteParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let conditions = conditions::parse(&headers)?;
-    let written = documents.write(at, WriteRequest { write: Write::Delete, conditions }).await?;
-    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
+    write(documents, at, &headers, || Ok(Write::Delete)).await
+}
+
+/// A write under the request's conditions, which are looked at before what is to be written.
+async fn write<D: Documents>(
+    documents: D,
+    at: Address,
+    headers: &HeaderMap,
+    wanted: impl FnOnce() -> Result<Write, Problem>,
+) -> Result<Response, Problem> {
+    let conditions = conditions::parse(headers)?;
+    let request = WriteRequest { write: wanted()?, conditions };
+    let written = documents.write(at, request).await?;
+    respond::written(&written, Format::wanted(headers, DOCUMENT_FORMATS))
 }
 
 async fn conflicts<D: Documents>(

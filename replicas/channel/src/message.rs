@@ -197,6 +197,15 @@ pub struct Document {
     pub merge: Option<MergeState>,
 }
 
+impl Document {
+    /// About how large its content is: deltas and view, in bytes.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        let deltas = self.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len()).sum::<usize>();
+        deltas + self.view.as_ref().map_or(0, |view| view.bytes().len())
+    }
+}
+
 /// The merge half of a published document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MergeState {

@@ -55,8 +55,6 @@ pub enum Welcome {
         /// Whether another folder is known under the caller's id: then it must not join.
         known_by_another_folder: bool,
     },
-    /// To one who joins: this node belongs to no cluster yet either.
-    NotYet,
     /// The connection is refused, for this reason.
     Refused(String),
 }

@@ -18,7 +18,7 @@ use skerry_model::{PluginDigest, Timeline, VersionId};
 use super::read;
 use crate::catalog::Catalog;
 
-pub use push::{PushEvaluation, evaluate_push};
+pub use push::{PushEvaluation, check_changes, evaluate_push};
 pub use subject::Subject;
 pub use write::{Pending, WriteEvaluation, evaluate_writes};
 

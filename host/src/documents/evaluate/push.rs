@@ -32,8 +32,14 @@ pub struct PushEvaluation {
     pub subjects: Vec<Subject>,
 }
 
-/// Evaluates a batch that the receiver may take: it ends at `end`. `subjects` holds every document that a change names
-/// in a collection that merges.
+/// Each change of a push, or why it is refused whatever its document holds.
+#[must_use]
+pub fn check_changes(context: &Context, push: &Push) -> Vec<Result<Change, Refusal>> {
+    push.changes.iter().enumerate().map(|(at, bytes)| check(context, push, at, bytes)).collect()
+}
+
+/// Evaluates a batch that the receiver may take: it ends at `end`. `changes` are what [`check_changes`] made of it, and
+/// `subjects` holds every document that they name.
 ///
 /// # Errors
 /// A problem of kind `unavailable` when a plugin cannot run here now; nothing is judged then.
@@ -42,13 +48,14 @@ pub fn evaluate_push(
     known: Option<&Watermark>,
     push: &Push,
     end: Mark,
+    changes: Vec<Result<Change, Refusal>>,
     mut subjects: BTreeMap<Place, Subject>,
 ) -> Result<PushEvaluation, Problem> {
     let author = Author::new(push.replica.clone(), &push.incarnation);
     let mut verdicts = vec![None; push.changes.len()];
     let mut by_document: BTreeMap<Place, Vec<(usize, Change)>> = BTreeMap::new();
-    for (at, bytes) in push.changes.iter().enumerate() {
-        match check(context, push, at, bytes) {
+    for (at, change) in changes.into_iter().enumerate() {
+        match change {
             Ok(change) => {
                 by_document.entry((change.collection, change.key.clone())).or_default().push((at, change));
             }

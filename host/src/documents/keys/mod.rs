@@ -46,14 +46,14 @@ pub struct Unreadable {
 }
 
 /// The stored form of a value.
-fn encode<T: Serialize>(value: &T) -> Bytes {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     let mut bytes = vec![FORMAT];
     ciborium::into_writer(value, &mut bytes).expect("rows serialize, and memory takes every write");
     bytes.into()
 }
 
 /// The value of its stored form.
-fn decode<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, Unreadable> {
+pub(crate) fn decode<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, Unreadable> {
     let unreadable = |reason: String| Unreadable { key: kind.to_owned(), reason };
     match bytes.split_first() {
         Some((&FORMAT, value)) => ciborium::from_reader(value).map_err(|error| unreadable(error.to_string())),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::ids::{self, PluginDigest, PluginName};
@@ -103,9 +103,16 @@ pub struct Conflict {
     /// Where, as a JSON Pointer (RFC 6901).
     pub path: String,
     /// The value that all candidates started from, when the resolver asked for it and there is exactly one.
+    /// A JSON null is a value like any other; no ancestor is no field.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ancestor: Option<Value>,
     /// What was written, in canonical order: by Automerge operation id, lowest first. At least two.
     pub candidates: Vec<Candidate>,
+}
+
+/// A field that is there, be it null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Every open conflict of one document, in the order of their paths.
@@ -220,6 +227,15 @@ mod tests {
         }
         for text in ["", "crdt", "plugin:", "plugin:Stock", "plugin:stock@12"] {
             assert!(text.parse::<Policy>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_null_ancestor_is_not_a_missing_one() {
+        for ancestor in [None, Some(Value::Null), Some(Value::from(3))] {
+            let conflict = Conflict { path: "/stock".to_owned(), ancestor, candidates: Vec::new() };
+            let text = serde_json::to_string(&conflict).unwrap();
+            assert_eq!(serde_json::from_str::<Conflict>(&text).unwrap(), conflict, "{text}");
         }
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use skerry_api::guard::Allowed;
 use skerry_model::NodeId;
 use skerry_model::env::{SystemClock, SystemRandom};
-use skerry_store::Mode;
 use skerry_store::fjall::{FjallLog, FjallState};
+use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +102,7 @@ async fn stop_running(running: Running) {
 
 fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
     let folder = |name: &str| make_folder(&options.data.join(name));
-    let log = FjallLog::open(&folder("log")?)?;
+    let log: Arc<dyn LogDb> = Arc::new(FjallLog::open(&folder("log")?)?);
     let state = FjallState::open(&folder("state")?)?;
     Ok(node::Options {
         node: options.node,
@@ -110,9 +110,9 @@ fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
         listen: options.node_address.to_string(),
         bootstrap: options.bootstrap,
         shards: options.shards.unwrap_or_else(default_shards),
-        log: Arc::new(log),
-        state: Arc::new(state),
-        mode: Mode::Thread,
+        log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
+        log,
+        state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),
         network: Arc::new(Tcp),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),

@@ -26,6 +26,9 @@ use self::recent::Recent;
 use self::rows::Kind;
 use crate::consensus::types::TypeConfig;
 
+pub use self::inspect::{Held, Line, inspect};
+
+mod inspect;
 mod recent;
 mod rows;
 #[cfg(test)]

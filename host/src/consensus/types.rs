@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use skerry_model::ids::NodeId;
 
 use crate::documents::record::Applied;
+use crate::env::runtime::Runtime;
 
 openraft::declare_raft_types!(
     /// The types of every Raft group of a cluster.
@@ -18,6 +19,7 @@ openraft::declare_raft_types!(
         NodeId = NodeId,
         Node = NodeAddress,
         LeaderId = leader_id_std::LeaderId<u64, NodeId>,
+        AsyncRuntime = Runtime,
 );
 
 /// A handle on one Raft group with state machine `S`.

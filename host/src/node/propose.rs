@@ -8,7 +8,7 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use skerry_api::problem::{Kind, Outcome, Problem};
-use skerry_model::{NodeId, Scn};
+use skerry_model::{NodeId, Scn, ShardId};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Node;
@@ -135,6 +135,14 @@ impl Node {
             }
         })
         .await
+    }
+
+    /// Whether a linearizable read of a shard is answered here.
+    pub async fn is_served(&self, shard: ShardId) -> bool {
+        match self.shard(shard) {
+            Some(shard) => self.read_index(shard).await.is_ok(),
+            None => false,
+        }
     }
 
     async fn await_applied(&self, shard: &Shard, index: u64) -> Result<(), Refused> {

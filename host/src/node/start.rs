@@ -11,7 +11,7 @@ use skerry_model::env::{Clock, Random};
 use skerry_model::ids::Nonce;
 use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
 use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
-use skerry_store::{LogDb, LogWriter, Mode, StateDb, StateWriter};
+use skerry_store::{LogDb, LogWriter, StateWriter};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -51,10 +51,10 @@ pub struct Options {
     pub shards: u16,
     /// The log database.
     pub log: Arc<dyn LogDb>,
-    /// The state database.
-    pub state: Arc<dyn StateDb>,
-    /// Whether the writers have threads of their own.
-    pub mode: Mode,
+    /// Writes to it.
+    pub log_writer: Arc<LogWriter>,
+    /// Writes to the state database.
+    pub state: Arc<StateWriter>,
     /// The network.
     pub network: Arc<dyn Network>,
     /// The clock.
@@ -146,7 +146,7 @@ pub struct Running {
     pub node: Node,
     tasks: JoinSet<()>,
     log: Arc<LogWriter>,
-    state: StateWriter,
+    state: Arc<StateWriter>,
 }
 
 /// Starts a node: waits until its cluster is founded, then runs its shards.
@@ -154,8 +154,7 @@ pub struct Running {
 /// # Errors
 /// [`StartError`] says what to do.
 pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running, StartError> {
-    let log = Arc::new(LogWriter::start(Arc::clone(&options.log), options.mode)?);
-    let state = StateWriter::start(Arc::clone(&options.state), options.mode)?;
+    let (log, state) = (Arc::clone(&options.log_writer), Arc::clone(&options.state));
     let identities = Identities::new(Arc::clone(&options.log), Arc::clone(&log));
     let (identity, is_restart) = own_identity(&options, &identities).await?;
     let identity = match &identity.founding {

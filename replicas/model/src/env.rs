@@ -39,6 +39,6 @@ pub struct SystemRandom;
 impl Random for SystemRandom {
     #[expect(clippy::disallowed_methods, reason = "this is the one place where randomness enters")]
     fn fill(&self, bytes: &mut [u8]) {
-        rand::RngCore::fill_bytes(&mut rand::rng(), bytes);
+        rand::Rng::fill_bytes(&mut rand::rng(), bytes);
     }
 }

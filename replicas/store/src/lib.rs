@@ -41,6 +41,9 @@ pub enum Mode {
     Thread,
     /// The caller, before its call returns: no thread, so that a simulation is deterministic.
     Inline,
+    /// The owner, whenever it calls `step` or `tick`: what was handed over since is lost in a crash. For simulations, in
+    /// which a disk takes its time.
+    Stepped,
 }
 
 /// How far a commit must get before it returns.

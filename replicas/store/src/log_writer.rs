@@ -94,7 +94,7 @@ impl LogWriter {
             counters: LogWriterCounters::default(),
         });
         let thread = match mode {
-            Mode::Inline => None,
+            Mode::Inline | Mode::Stepped => None,
             Mode::Thread => {
                 let of_thread = shared.clone();
                 let thread = std::thread::Builder::new().name("skerry-log".to_owned()).spawn(move || of_thread.run());
@@ -135,6 +135,14 @@ impl LogWriter {
             Ok(result) => result,
             // Only a panic drops a callback, and it is recorded next.
             Err(_dropped) => Err(self.failed().await),
+        }
+    }
+
+    /// In [`Mode::Stepped`], writes what was submitted since the last call, on the caller's thread.
+    pub fn step(&self) {
+        let submissions = std::mem::take(&mut self.shared.queue.lock().submissions);
+        if !submissions.is_empty() {
+            self.shared.write(submissions);
         }
     }
 

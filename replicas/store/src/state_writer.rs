@@ -97,7 +97,7 @@ struct Shard {
 impl StateWriter {
     /// Starts writing to `database`.
     ///
-    /// In [`Mode::Inline`] nothing is written until [`Self::tick`] or a flush is called, or the overlay is full.
+    /// Without a thread nothing is written until [`Self::tick`] or a flush is called, or the overlay is full.
     ///
     /// # Errors
     /// [`Error::Thread`] when the operating system gives no thread.
@@ -116,7 +116,7 @@ impl StateWriter {
             counters: StateWriterCounters::default(),
         });
         let thread = match mode {
-            Mode::Inline => None,
+            Mode::Inline | Mode::Stepped => None,
             Mode::Thread => {
                 let of_thread = shared.clone();
                 let thread = std::thread::Builder::new().name("skerry-state".to_owned()).spawn(move || of_thread.run());
@@ -236,7 +236,7 @@ impl ShardStore {
     pub async fn install(&self, batch: Batch) -> Result<(), Error> {
         let bytes = batch.memory_bytes().min(OVERLAY_BYTES_MAX);
         let room = u32::try_from(bytes).expect("limits.rs checks that it fits");
-        if self.shared.mode == Mode::Inline && self.shared.room.available_permits() < bytes {
+        if self.shared.mode != Mode::Thread && self.shared.room.available_permits() < bytes {
             self.shared.write_round(&mut self.shared.round.lock())?;
         }
         let refusal = |_closed| self.shared.failure.get().unwrap_or_else(|| closed(NAME));
@@ -371,7 +371,7 @@ impl Shared {
     }
 
     async fn flush(&self) -> Result<(), Error> {
-        if self.mode == Mode::Inline {
+        if self.mode != Mode::Thread {
             return self.finish();
         }
         let (answer, answered) = oneshot::channel();

@@ -22,6 +22,12 @@ pub fn key(collection: CollectionId, key: &DocumentKey, epoch: Epoch) -> Bytes {
     version::suffixed(Kind::Fold, collection, key, epoch, VersionId::ZERO)
 }
 
+/// Whether a row is one of these, which differ from node to node.
+#[must_use]
+pub fn is_fold(key: &[u8]) -> bool {
+    key.first() == Some(&(Kind::Fold as u8))
+}
+
 /// The stored form.
 #[must_use]
 pub fn encode(fold: &Fold) -> Bytes {

@@ -1,0 +1,187 @@
+//! What must hold of a cluster at every moment, one checker a file, each with its source. They look at nodes from outside:
+//! what a running node says of itself, and what its disk holds.
+
+use std::fmt;
+
+use skerry_model::{NodeId, Scn, ShardId};
+
+mod committed_immutable;
+mod committed_on_quorum;
+mod election_safety;
+mod leader_completeness;
+mod log_matching;
+mod monotonic;
+mod scn_order;
+mod state_machine_safety;
+mod state_order;
+mod vote_safety;
+
+/// What one shard looks like on one node.
+#[derive(Debug, Clone, Default)]
+pub struct ShardView {
+    /// What the running node says; `None` when none runs.
+    pub running: Option<RunningView>,
+    /// The vote on the disk: term and candidate.
+    pub vote: Option<(u64, NodeId)>,
+    /// The log on the disk: an entry's index, its term, and a digest of its contents.
+    pub log: Vec<LogLine>,
+}
+
+impl ShardView {
+    /// The entries on the disk that the running node has applied. Applied 0 is nothing: entry 0 is the first membership,
+    /// which is committed with the entry behind it.
+    pub fn applied_log(&self) -> impl Iterator<Item = &LogLine> {
+        let applied = self.running.map(|running| running.applied).filter(|applied| *applied > 0);
+        self.log.iter().filter(move |line| applied.is_some_and(|applied| line.index <= applied))
+    }
+}
+
+/// One entry on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLine {
+    /// Its index.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// A digest of its contents.
+    pub digest: [u8; 32],
+}
+
+/// What a running node says of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningView {
+    /// How often the process was started.
+    pub run: u64,
+    /// The term it is in.
+    pub term: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Index of its last entry.
+    pub last: u64,
+    /// Index up to which it knows entries to be committed.
+    pub committed: u64,
+    /// Index up to which it has applied.
+    pub applied: u64,
+    /// SCN of what it applied last.
+    pub scn: Scn,
+}
+
+/// A cluster at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Every shard on every node.
+    pub nodes: Vec<(NodeId, Vec<ShardView>)>,
+}
+
+impl View {
+    /// Each shard on each node.
+    pub fn shards(&self) -> impl Iterator<Item = (NodeId, ShardId, &ShardView)> {
+        self.nodes
+            .iter()
+            .flat_map(|(node, shards)| (0..).zip(shards).map(|(number, shard)| (*node, ShardId::new(number), shard)))
+    }
+
+    /// One shard on every node.
+    pub fn of(&self, shard: ShardId) -> impl Iterator<Item = (NodeId, &ShardView)> {
+        self.shards().filter(move |(_, at, _)| *at == shard).map(|(node, _, view)| (node, view))
+    }
+}
+
+/// What a checker found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The checker.
+    pub checker: &'static str,
+    /// What it saw.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.checker, self.what)
+    }
+}
+
+/// Looks at one moment after the other.
+pub trait Checker {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// What is wrong now, if anything is.
+    ///
+    /// # Errors
+    /// What it saw.
+    fn look(&mut self, view: &View) -> Result<(), String>;
+}
+
+/// Every checker.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(election_safety::ElectionSafety::default()),
+        Box::new(vote_safety::VoteSafety::default()),
+        Box::new(monotonic::Monotonic::default()),
+        Box::new(log_matching::LogMatching::default()),
+        Box::new(leader_completeness::LeaderCompleteness::default()),
+        Box::new(committed_on_quorum::CommittedOnQuorum::default()),
+        Box::new(committed_immutable::CommittedImmutable::default()),
+        Box::new(state_machine_safety::StateMachineSafety::default()),
+        Box::new(state_order::StateOrder),
+        Box::new(scn_order::ScnOrder::default()),
+    ]
+}
+
+/// Lets every checker look.
+///
+/// # Errors
+/// The first violation.
+pub fn look(checkers: &mut [Box<dyn Checker>], view: &View) -> Result<(), Violation> {
+    for checker in checkers {
+        checker.look(view).map_err(|what| Violation { checker: checker.name(), what })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+
+    /// A node that leads in a term, or not.
+    pub(super) fn running(term: u64, leads: bool, applied: u64) -> ShardView {
+        let running = RunningView {
+            run: 1,
+            term,
+            leads,
+            last: applied,
+            committed: applied,
+            applied,
+            scn: Scn::from_bits(applied),
+        };
+        ShardView { running: Some(running), ..ShardView::default() }
+    }
+
+    /// The same with a log: terms from index 1 on.
+    pub(super) fn with_log(mut view: ShardView, terms: &[u64]) -> ShardView {
+        view.log = (1..).zip(terms).map(|(index, &term)| line(index, term, 0)).collect();
+        view
+    }
+
+    pub(super) fn line(index: u64, term: u64, contents: u8) -> LogLine {
+        LogLine { index, term, digest: [contents; 32] }
+    }
+
+    /// One shard on nodes 1, 2, …
+    pub(super) fn view(shards: Vec<ShardView>) -> View {
+        View { nodes: (1..).map(NodeId::new).zip(shards.into_iter().map(|shard| vec![shard])).collect() }
+    }
+
+    /// The checker takes the first moments, and not the last.
+    #[track_caller]
+    pub(super) fn refuses(mut checker: impl Checker, moments: Vec<View>) {
+        let (last, before) = moments.split_last().unwrap();
+        for moment in before {
+            checker.look(moment).unwrap();
+        }
+        checker.look(last).unwrap_err();
+    }
+}

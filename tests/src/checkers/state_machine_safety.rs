@@ -1,0 +1,48 @@
+//! All nodes apply the same record at the same index (Ongaro 2014, figure 3.2, State Machine Safety): the SCN that a node
+//! has reached at an index is the same on all of them.
+
+use std::collections::BTreeMap;
+
+use skerry_model::{Scn, ShardId};
+
+use super::{Checker, View};
+
+#[derive(Default)]
+pub(super) struct StateMachineSafety {
+    reached: BTreeMap<(ShardId, u64), Scn>,
+}
+
+impl Checker for StateMachineSafety {
+    fn name(&self) -> &'static str {
+        "state machine safety"
+    }
+
+    fn look(&mut self, view: &View) -> Result<(), String> {
+        for (node, shard, on_node) in view.shards() {
+            let Some(running) = on_node.running else { continue };
+            let known = *self.reached.entry((shard, running.applied)).or_insert(running.scn);
+            if known != running.scn {
+                return Err(format!(
+                    "shard {shard}: at index {} node {node} is at SCN {}, another node was at {known}",
+                    running.applied, running.scn
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{refuses, running, view};
+    use super::*;
+
+    #[test]
+    fn two_states_at_one_index_are_found() {
+        let mut other = running(1, false, 5);
+        if let Some(running) = &mut other.running {
+            running.scn = Scn::from_bits(9);
+        }
+        refuses(StateMachineSafety::default(), vec![view(vec![running(1, true, 5), other])]);
+    }
+}

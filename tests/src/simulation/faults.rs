@@ -1,0 +1,91 @@
+//! What goes wrong in a simulation, and how often it did.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A frame met a cut wire or a machine without power.
+    CutOff,
+    /// A frame was lost.
+    Lost,
+    /// A frame arrived twice.
+    Repeated,
+    /// A frame could overtake others.
+    Overtaken,
+    /// Nodes were divided, both ways.
+    Partition,
+    /// A node was heard but heard nothing, or the other way round.
+    OneWay,
+    /// The network was slow.
+    SlowNetwork,
+    /// A process was killed; its peers' connections were closed.
+    Kill,
+    /// A machine lost its power: peers heard nothing, and what its disk had not synced was gone.
+    PowerLoss,
+    /// A process stood still while time went on.
+    Pause,
+    /// A clock jumped.
+    Skew,
+    /// A disk was slow.
+    SlowDisk,
+    /// A disk was full.
+    FullDisk,
+    /// Leadership was handed over.
+    Transfer,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::CutOff,
+        Self::Lost,
+        Self::Repeated,
+        Self::Overtaken,
+        Self::Partition,
+        Self::OneWay,
+        Self::SlowNetwork,
+        Self::Kill,
+        Self::PowerLoss,
+        Self::Pause,
+        Self::Skew,
+        Self::SlowDisk,
+        Self::FullDisk,
+        Self::Transfer,
+    ];
+}
+
+/// How often each kind of fault happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<Kind, u64>);
+
+impl Counts {
+    /// One more.
+    pub fn add(&mut self, kind: Kind) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// Those of another world as well.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, count) in &other.0 {
+            *self.0.entry(*kind).or_default() += count;
+        }
+    }
+
+    /// Kinds that never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Kind> {
+        Kind::ALL.into_iter().filter(|kind| !self.0.contains_key(kind)).collect()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, kind) in Kind::ALL.into_iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{kind:?} {}", self.0.get(&kind).copied().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}

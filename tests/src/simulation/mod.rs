@@ -1,0 +1,359 @@
+//! Whole clusters on one seed: the real consensus, network adapter, evaluation and application over simulated disks, a
+//! simulated network and simulated clocks. First faults, with every checker looking on; then everything is healed, and
+//! the cluster must serve again, agree, and have kept what it acknowledged.
+
+mod clients;
+pub mod faults;
+pub mod history;
+pub mod machine;
+pub mod network;
+mod storm;
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use skerry_host::catalog::Step;
+use skerry_host::consensus::log_store::inspect;
+use skerry_host::consensus::types::NodeAddress;
+use skerry_host::documents::keys::fold;
+use skerry_host::node::Node;
+use skerry_model::policy::Policy;
+use skerry_model::{CollectionName, NodeId, ShardId};
+use skerry_store::{Direction, KeyRange, Limit};
+
+use self::clients::Clients;
+use self::faults::Counts;
+use self::machine::{Machine, Plan};
+use self::network::{Weather, Wires};
+use self::storm::Storm;
+use crate::checkers::{self, Checker, LogLine, RunningView, ShardView, View};
+
+/// How far time goes in one step.
+const TICK: Duration = Duration::from_millis(2);
+const TICK_US: u64 = 2_000;
+/// How often logs are read whole.
+const LOGS_EVERY_US: u64 = 500_000;
+/// How long a healed cluster may take to serve again and agree.
+const HEAL_US_MAX: u64 = 60_000_000;
+/// The collections that clients use, and how each merges.
+const COLLECTIONS: [(&str, Policy); 2] = [("ledger", Policy::Strict), ("notes", Policy::Lww)];
+
+/// How a world is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Decides everything.
+    pub seed: u64,
+    /// Nodes of the cluster.
+    pub nodes: u64,
+    /// Shards of the cluster.
+    pub shards: u16,
+    /// How long faults happen, in microseconds of its own time.
+    pub storm_us: u64,
+}
+
+impl Setup {
+    /// The world of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let nodes = [1, 3, 3, 3, 5, 5, 7][random.random_range(0..7)];
+        let shards = [1, 1, 2, 4][random.random_range(0..4)];
+        Self { seed, nodes, shards, storm_us: random.random_range(8_000_000..20_000_000) }
+    }
+}
+
+/// What a world came to.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How often each kind of fault happened.
+    pub faults: Counts,
+    /// Operations that clients got an answer to.
+    pub answered: usize,
+    /// Leaders seen.
+    pub elections: u64,
+    /// A digest of all that was delivered: the same seed gives the same one.
+    pub trace: String,
+}
+
+/// A world in which something did not hold.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// When, in milliseconds of its own time.
+    pub at_ms: u64,
+    /// What did not hold.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, at_ms, what } = self;
+        write!(f, "seed {seed}, after {at_ms} ms: {what}\nreplay it with: cargo xtask sim --seed {seed}")
+    }
+}
+
+/// Runs the world of a setup from its beginning to its end.
+///
+/// # Errors
+/// What did not hold.
+pub fn run(setup: &Setup) -> Result<Report, Box<Failure>> {
+    let mut world = World::new(setup);
+    let result = world.live(setup);
+    result
+        .map(|()| world.report())
+        .map_err(|what| Box::new(Failure { seed: setup.seed, at_ms: world.now_us / 1_000, what }))
+}
+
+/// One cluster with its clients.
+struct World {
+    now_us: u64,
+    plan: Plan,
+    wires: Wires,
+    machines: Vec<Machine>,
+    /// How often each machine was started.
+    runs: Vec<u64>,
+    clients: Clients,
+    checkers: Vec<Box<dyn Checker>>,
+    logs_due_us: u64,
+    /// The leaders that were seen.
+    leaders: std::collections::BTreeSet<(ShardId, u64)>,
+    faults: Counts,
+}
+
+impl World {
+    fn new(setup: &Setup) -> Self {
+        let mut random = StdRng::seed_from_u64(setup.seed);
+        let members = (1..=setup.nodes).map(|id| {
+            let address = NodeAddress { node: format!("node-{id}:1"), http: format!("http://node-{id}") };
+            (NodeId::new(id), address)
+        });
+        let plan = Plan { members: members.collect(), shards: setup.shards };
+        let machines: Vec<_> = plan.members.iter().map(|(id, _)| Machine::new(*id, random.random())).collect();
+        Self {
+            now_us: 0,
+            wires: Wires::new(random.random()),
+            runs: vec![0; machines.len()],
+            machines,
+            plan,
+            clients: Clients::new(random.random(), COLLECTIONS.map(|(name, _)| name).as_slice()),
+            checkers: checkers::all(),
+            logs_due_us: 0,
+            leaders: std::collections::BTreeSet::new(),
+            faults: Counts::default(),
+        }
+    }
+
+    fn live(&mut self, setup: &Setup) -> Result<(), String> {
+        for at in 0..self.machines.len() {
+            self.start(at);
+        }
+        self.found()?;
+        let mut storm = Storm::new(setup.seed);
+        let end = self.now_us + setup.storm_us;
+        while self.now_us < end {
+            storm.blow(self);
+            self.clients.ask(&self.machines, self.now_us);
+            self.tick()?;
+        }
+        storm.end(self);
+        self.heal()?;
+        self.clients.history.check().map_err(|wrong| wrong.to_string())
+    }
+
+    /// The collections are made.
+    fn found(&mut self) -> Result<(), String> {
+        let steps = COLLECTIONS.map(|(name, policy)| {
+            let name = CollectionName::new(name).expect("it is a valid name");
+            Step::CreateCollection { name, policy, template: None, text: Vec::new() }
+        });
+        for step in steps {
+            self.ask_until_done("the collections were made", move |node| {
+                let step = step.clone();
+                async move { node.change_catalog(step).await.is_ok() }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Asks nodes in turn until one says yes.
+    fn ask_until_done<F>(&mut self, what: &str, ask: impl Fn(Node) -> F) -> Result<(), String>
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        let end = self.now_us + HEAL_US_MAX;
+        let mut at = 0;
+        while self.now_us < end {
+            at = (at + 1) % self.machines.len();
+            let Some(node) = self.machines[at].node() else {
+                self.tick()?;
+                continue;
+            };
+            let answer = std::sync::Arc::new(parking_lot::Mutex::new(None));
+            let work = ask(node);
+            let told = std::sync::Arc::clone(&answer);
+            self.machines[at].spawn(async move {
+                let done = work.await;
+                *told.lock() = Some(done);
+            });
+            while answer.lock().is_none() && self.now_us < end {
+                self.tick()?;
+            }
+            if *answer.lock() == Some(true) {
+                return Ok(());
+            }
+        }
+        Err(format!("within {} s of a whole network and healthy disks, not: {what}", HEAL_US_MAX / 1_000_000))
+    }
+
+    fn start(&mut self, at: usize) {
+        self.runs[at] += 1;
+        self.wires.set_dark(self.machines[at].id, false);
+        self.machines[at].start(&self.plan, &self.wires);
+    }
+
+    fn kill(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        self.wires.kill(machine.id, || machine.kill());
+    }
+
+    /// Time goes on by one tick for everybody, and everything is looked at.
+    fn tick(&mut self) -> Result<(), String> {
+        self.now_us += TICK_US;
+        self.wires.advance_to(self.now_us);
+        for machine in &mut self.machines {
+            machine.tick(self.now_us, TICK);
+        }
+        self.clients.hear();
+        let with_logs = self.now_us >= self.logs_due_us;
+        if with_logs {
+            self.logs_due_us = self.now_us + LOGS_EVERY_US;
+        }
+        let view = self.view(with_logs)?;
+        for (_, shard, on_node) in view.shards() {
+            if let Some(leader) = on_node.running.filter(|running| running.leads) {
+                self.leaders.insert((shard, leader.term));
+            }
+        }
+        checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+    }
+
+    fn view(&self, with_logs: bool) -> Result<View, String> {
+        let mut nodes = Vec::with_capacity(self.machines.len());
+        for (machine, run) in self.machines.iter().zip(&self.runs) {
+            let node = machine.node();
+            let mut shards = Vec::with_capacity(usize::from(self.plan.shards));
+            for number in 0..self.plan.shards {
+                let shard = ShardId::new(number);
+                let mut view = ShardView {
+                    running: node.as_ref().and_then(|node| running(node, shard, *run)),
+                    ..ShardView::default()
+                };
+                if with_logs {
+                    let held = inspect(&machine.disk.log(), shard, 0).map_err(|error| error.to_string())?;
+                    view.vote = held.vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for));
+                    let lines = held.entries.into_iter().map(|line| LogLine {
+                        index: line.id.index,
+                        term: line.id.leader_id.term,
+                        digest: line.digest,
+                    });
+                    view.log = lines.collect();
+                }
+                shards.push(view);
+            }
+            nodes.push((machine.id, shards));
+        }
+        Ok(View { nodes })
+    }
+
+    /// Everything works again: the cluster must serve, agree, and answer for what it acknowledged.
+    fn heal(&mut self) -> Result<(), String> {
+        self.wires.set_weather(Weather::fair());
+        for at in 0..self.machines.len() {
+            self.machines[at].set_paused(false);
+            if self.machines[at].ended().is_some() {
+                self.kill(at);
+            }
+            if !self.machines[at].is_up() {
+                self.start(at);
+            }
+        }
+        for number in 0..self.plan.shards {
+            let shard = ShardId::new(number);
+            let what = format!("shard {number} was served");
+            self.ask_until_done(&what, move |node| async move { node.is_served(shard).await })?;
+        }
+        let end = self.now_us + HEAL_US_MAX;
+        while !self.clients.read_all(&self.machines, self.now_us) {
+            if self.now_us > end {
+                return Err("the last reads were not answered".to_owned());
+            }
+            self.tick()?;
+        }
+        while !self.agrees() {
+            if self.now_us > end {
+                return Err(format!("the nodes do not agree: {}", self.states()));
+            }
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    /// Whether every shard's rows are the same on all nodes.
+    fn agrees(&self) -> bool {
+        (0..self.plan.shards).all(|number| {
+            let mut digests = self.machines.iter().map(|machine| digest(machine, ShardId::new(number)));
+            let first = digests.next().flatten();
+            first.is_some() && digests.all(|other| other == first)
+        })
+    }
+
+    fn states(&self) -> String {
+        let view = self.view(false).unwrap_or_default();
+        let states =
+            view.shards().map(|(node, shard, on_node)| format!("node {node} shard {shard} {:?}", on_node.running));
+        states.collect::<Vec<_>>().join("; ")
+    }
+
+    fn report(&self) -> Report {
+        let mut faults = self.faults.clone();
+        faults.merge(&self.wires.counts());
+        Report {
+            faults,
+            answered: self.clients.history.answered(),
+            elections: self.leaders.len() as u64,
+            trace: self.wires.trace(),
+        }
+    }
+}
+
+fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
+    use openraft::async_runtime::WatchReceiver;
+    let shard = node.shard(shard)?;
+    let metrics = shard.raft.metrics().borrow_watched().clone();
+    let progress = shard.state.progress();
+    Some(RunningView {
+        run,
+        term: metrics.current_term,
+        leads: metrics.state.is_leader(),
+        last: metrics.last_log_index.unwrap_or_default(),
+        committed: metrics.local_committed.map_or(0, |id| id.index),
+        applied: progress.index,
+        scn: progress.scn,
+    })
+}
+
+/// A digest of a shard's rows on a node, without what is local to it.
+fn digest(machine: &Machine, shard: ShardId) -> Option<blake3::Hash> {
+    let node = machine.node()?;
+    let store = &node.shard(shard)?.state.store;
+    let rows = store.scan(&KeyRange::all(), Limit::rows(usize::MAX), Direction::Forward).ok()?;
+    let mut hasher = blake3::Hasher::new();
+    for (key, value) in rows.iter().filter(|(key, _)| !fold::is_fold(key)) {
+        hasher.update(&(key.len() as u64).to_le_bytes()).update(key);
+        hasher.update(&(value.len() as u64).to_le_bytes()).update(value);
+    }
+    Some(hasher.finalize())
+}

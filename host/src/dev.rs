@@ -251,7 +251,7 @@ impl Story {
 
     async fn sell_twice(&self, lantern: &Address) -> Result<(), Error> {
         self.wait_for(lantern).await?;
-        self.output.note("Both edges have the data. Now they go offline, and each sells the last lantern:");
+        self.output.line("Both edges have the data. Now they go offline, and each sells the last lantern:")?;
         for edge in &self.edges {
             edge.set_online(false);
         }
@@ -262,9 +262,9 @@ impl Story {
             };
             edge.write(lantern.clone(), request).await?;
             let read = edge.get(lantern.clone()).await?;
-            self.output.note(&line(&edge_name(at), &read.view));
+            self.output.line(&line(&edge_name(at), &read.view))?;
         }
-        self.output.note("They come back online and sync. One resolver decides, the same everywhere:");
+        self.output.line("They come back online and sync. One resolver decides, the same everywhere:")?;
         for edge in &self.edges {
             edge.set_online(true);
         }

@@ -101,6 +101,9 @@ async fn stop_running(running: Running) {
 }
 
 fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
+    if options.data.join("edge").exists() {
+        return Err(StartError::EdgeFolder { path: options.data.clone() });
+    }
     let folder = |name: &str| make_folder(&options.data.join(name));
     let log: Arc<dyn LogDb> = Arc::new(FjallLog::open(&folder("log")?)?);
     let state = FjallState::open(&folder("state")?)?;

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use skerry_api::cli::{Delete, Get, Output, Put, Remote, Scan, fail};
+use skerry_api::problem::Problem;
 
 /// The node that a command talks to when nothing else is said.
 const DEFAULT_URL: &str = "http://127.0.0.1:7400";
@@ -94,12 +95,23 @@ enum Error {
     Output(#[source] std::io::Error),
 }
 
+impl Error {
+    /// What the node answered, when it did.
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Command(error) => error.problem(),
+            Self::Client(error) => error.problem(),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let Cli { remote, command } = Cli::parse();
     match run(command, &remote) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail(&error, error.problem(), remote.output().is_json()),
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) enum Error {
 impl Serve {
     pub(super) async fn run(&self, output: Output) -> Result<(), Error> {
         let options = self.options()?;
-        logs::begin("info,openraft=warn", self.log_json);
+        logs::begin("info,openraft=error,fjall=warn,lsm_tree=warn", self.log_json);
         let stop = stop_at_signal().map_err(Error::Signals)?;
         let http = options.http;
         let ready = || output.note(&format!("node {} serves http://{http}", self.node_id));

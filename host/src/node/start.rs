@@ -79,6 +79,12 @@ pub enum StartError {
         /// What is wrong.
         source: std::io::Error,
     },
+    /// The data folder is an edge's.
+    #[error("the data folder {path} is an edge's: give the node one of its own")]
+    EdgeFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The identity.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -119,6 +125,9 @@ pub enum StartError {
         /// The node.
         node: NodeId,
     },
+    /// There is nobody to join, and the node was not told to found a cluster.
+    #[error("the data folder belongs to no cluster yet: found one with --bootstrap, or name the others with --member")]
+    Alone,
     /// Peers refuse the node.
     #[error("node {peer} refuses this node: {reason}")]
     Refused {
@@ -261,6 +270,9 @@ async fn join_or_found(
     check_members(options)?;
     let caller = Caller { node: identity.node, folder: identity.folder };
     let others = || options.members.iter().filter(|(id, _)| *id != options.node);
+    if !options.bootstrap && others().next().is_none() {
+        return Err(StartError::Alone);
+    }
     let mut told = false;
     loop {
         let mut joined = None;

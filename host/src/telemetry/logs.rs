@@ -9,6 +9,7 @@ pub const FILTER_VARIABLE: &str = "SKERRY_LOG";
 pub fn begin(default: &str, json: bool) {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // A second start in one process, as in tests, keeps the first one's logs.
     let _ = if json { logs.json().try_init() } else { logs.try_init() };
 }

@@ -26,7 +26,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the client waits for a deploy, which compiles the plugin on every node, and for a collection.
 pub const CATALOG_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a client that may repeat does so.
-pub const RETRIES_MAX: usize = 10;
+pub const RETRIES_MAX: usize = 3;
 /// The first pause before it repeats; each is twice the one before.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest pause before it repeats.

@@ -109,7 +109,14 @@ pub fn run(cli: &Cli) -> ExitCode {
     let outcome = runtime.map_err(Error::Runtime).and_then(|runtime| runtime.block_on(run_command(cli)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::fail(&error),
+        Err(error) => {
+            let problem = match &error {
+                Error::Documents(error) => error.problem(),
+                Error::Client(error) => error.problem(),
+                _ => None,
+            };
+            cli::fail(&error, problem, cli.remote.output().is_json())
+        }
     }
 }
 
@@ -178,7 +185,11 @@ impl Serve {
 fn logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGS_DEFAULT));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .init();
 }
 
 /// Done when the process is asked to stop.

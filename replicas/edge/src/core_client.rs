@@ -110,6 +110,12 @@ impl CoreClient {
         self.urls[self.preferred.load(Ordering::Relaxed) % self.urls.len()].clone()
     }
 
+    /// The node that was asked first was none of this cluster's, say: the next one is from here on.
+    pub(crate) fn turn_away(&self) {
+        let next = (self.preferred.load(Ordering::Relaxed) + 1) % self.urls.len();
+        self.preferred.store(next, Ordering::Relaxed);
+    }
+
     /// Sends a message; `waiting` is how long the message itself asks the core to wait. Whatever a node does not answer
     /// is asked of the next: every message may come twice.
     pub(crate) async fn exchange(&self, request: &Request, waiting: Duration) -> Result<Answer, Error> {

@@ -57,6 +57,12 @@ pub enum OpenError {
     /// The database does not open.
     #[error(transparent)]
     Store(#[from] skerry_store::Error),
+    /// The folder is a core node's.
+    #[error("the data folder {path} is a core node's: give the edge one of its own")]
+    CoreFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// What is in the database.
     #[error(transparent)]
     Replica(#[from] replica::Error),
@@ -270,7 +276,10 @@ impl Documents for Edge {
 fn open(options: EdgeOptions, core: String) -> Result<(Owner, Reader, CompiledPlugins), OpenError> {
     let EdgeOptions { replica, data, subscription, .. } = options;
     std::fs::create_dir_all(&data).map_err(|source| OpenError::Folder { path: data.clone(), source })?;
-    let database = Arc::new(FjallLog::open(&data.join("log"))?);
+    if data.join("state").exists() {
+        return Err(OpenError::CoreFolder { path: data });
+    }
+    let database = Arc::new(FjallLog::open(&data.join("edge"))?);
     let runtime = Runtime::new(RuntimeProfile::newest()).map_err(OpenError::Runtime)?;
     let plugins = CompiledPlugins::new(Plugins::new(runtime));
     let replica = Replica::open(Options {

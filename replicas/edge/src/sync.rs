@@ -87,7 +87,10 @@ impl Exchange {
         };
         match self.owner.run(move |replica| replica.welcomed(welcome, sent_ms)).await? {
             Welcomed::Home => Ok(()),
-            Welcomed::OtherCluster { own, found } => Err(Error::OtherCluster { own, found }),
+            Welcomed::OtherCluster { own, found } => {
+                self.core.turn_away();
+                Err(Error::OtherCluster { own, found })
+            }
             Welcomed::OtherTimeline(timeline) => Err(Error::OtherTimeline { timeline }),
         }
     }

@@ -13,6 +13,7 @@ use skerry_model::document;
 pub use self::documents::{Delete, Get, Put, Scan};
 pub use self::output::{Output, Table, fail, patiently, plain, utc};
 use crate::client::{self, Client};
+use crate::problem::Problem;
 
 /// Which node a command talks to, and how it prints.
 #[derive(Debug, Clone, Args)]
@@ -78,6 +79,17 @@ pub enum Error {
     /// Standard output, or a file, does not take what is printed.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl Error {
+    /// What the node answered, when it did.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Client(error) => error.problem(),
+            _ => None,
+        }
+    }
 }
 
 /// Where a document on the command line comes from: `@FILE`, `-` for standard input, or the text itself.

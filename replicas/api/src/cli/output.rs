@@ -10,6 +10,9 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::problem::Problem;
+use crate::wire::ProblemBody;
+
 /// How long a command may say nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
 const SPINNER_TICK: Duration = Duration::from_millis(100);
@@ -72,16 +75,30 @@ impl Output {
     }
 }
 
-/// Says why a command failed, in one sentence; the exit code is 1. A reader that has seen enough is no failure.
+/// A failure, for programs.
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+    #[serde(flatten)]
+    problem: Option<ProblemBody>,
+}
+
+/// Says why a command failed, in one sentence for people, or as one line of JSON with the node's problem document where
+/// there is one; the exit code is 1. A reader that has seen enough is no failure.
 #[must_use]
-pub fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+pub fn fail(error: &(dyn std::error::Error + 'static), problem: Option<&Problem>, json: bool) -> ExitCode {
     let closed = |error: &(dyn std::error::Error + 'static)| {
         error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     if std::iter::successors(Some(error), |error| error.source()).any(closed) {
         return ExitCode::SUCCESS;
     }
-    write_note(&format!("error: {error}"));
+    let sentence = error.to_string();
+    let for_programs = || {
+        let failure = Failure { error: &sentence, problem: problem.map(ProblemBody::from) };
+        serde_json::to_string(&failure).expect("its fields are texts and numbers")
+    };
+    write_note(&if json { for_programs() } else { format!("error: {sentence}") });
     ExitCode::FAILURE
 }
 

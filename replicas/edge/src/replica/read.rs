@@ -43,7 +43,16 @@ impl Reader {
         };
         let place = Place { collection: collection.id, key: at.key.clone() };
         let read = self.shown(&place)?.and_then(|shown| shown.read(&known, collection));
-        Ok(read.ok_or_else(|| document_not_found(at)))
+        Ok(read.ok_or_else(|| {
+            if known.subscription.covers(&at.collection, &at.key) {
+                return document_not_found(at);
+            }
+            let detail = format!(
+                "{} in {} is not in what this edge subscribes to, read it at {}",
+                at.key, at.collection, known.core
+            );
+            Problem::new(Kind::DocumentNotFound, detail)
+        }))
     }
 
     /// What is shown of a document. The provisional row is read first: if a commit between the two reads replaces it by

@@ -74,7 +74,7 @@ pub(super) enum Error {
     Member { found: String },
     #[error("the node port of {http} would be past 65535: name it with --node-addr or in --member")]
     NodePort { http: SocketAddr },
-    #[error("--member names {count} nodes, a cluster has 1, 3 or 5")]
+    #[error("--member names {count} nodes, a cluster has 1, 3, 5 or 7")]
     ClusterSize { count: usize },
     #[error("--member names node {id} twice")]
     MemberTwice { id: u64 },

@@ -318,7 +318,7 @@ fn check_members(options: &Options) -> Result<(), StartError> {
     let members = |text: String| Err(StartError::Members(text));
     let count = options.members.len();
     if !CLUSTER_SIZES.contains(&count) {
-        return members(format!("a cluster has 1, 3 or 5 nodes, --member names {count}"));
+        return members(format!("a cluster has 1, 3, 5 or 7 nodes, --member names {count}"));
     }
     let by_id: BTreeMap<_, _> = options.members.iter().map(|(id, address)| (*id, address)).collect();
     if by_id.len() != count {
@@ -346,6 +346,9 @@ async fn open_shards(
         election_timeout_min: ELECTION_MS_MIN,
         election_timeout_max: ELECTION_MS_MAX,
         enable_pre_vote: Some(true),
+        // A leader's entries reach its followers while its own disk still works on them. One that crashed may have lost
+        // some of them, so under the same term it would write others in their place.
+        enable_leader_restore: Some(false),
         // The log is kept whole, so nobody ever needs a snapshot.
         snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: u64::MAX,

@@ -73,6 +73,12 @@ impl Counts {
         }
     }
 
+    /// How often a kind happened.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0.get(&kind).copied().unwrap_or_default()
+    }
+
     /// Kinds that never happened.
     #[must_use]
     pub fn missing(&self) -> Vec<Kind> {
@@ -84,7 +90,7 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, kind) in Kind::ALL.into_iter().enumerate() {
             let separator = if at == 0 { "" } else { ", " };
-            write!(f, "{separator}{kind:?} {}", self.0.get(&kind).copied().unwrap_or_default())?;
+            write!(f, "{separator}{kind:?} {}", self.of(kind))?;
         }
         Ok(())
     }

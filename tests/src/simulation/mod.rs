@@ -227,6 +227,12 @@ impl World {
             machine.tick(self.now_us, TICK);
         }
         self.clients.hear();
+        // A full disk stops a node; nothing else may.
+        for machine in &self.machines {
+            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("is full")) {
+                return Err(format!("node {} stopped by itself: {reason}", machine.id));
+            }
+        }
         let with_logs = self.now_us >= self.logs_due_us;
         if with_logs {
             self.logs_due_us = self.now_us + LOGS_EVERY_US;

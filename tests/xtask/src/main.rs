@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod prebuilt;
+mod sim;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks and chores of the repository")]
@@ -20,6 +21,8 @@ enum Command {
     Check,
     /// Build the bundled plugins into plugins/prebuilt and write down their digests
     Prebuilt(prebuilt::Arguments),
+    /// Run simulated clusters, many seeds or one again
+    Sim(sim::Arguments),
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program's own output")]
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check => check::run().map_err(|error| sentence(&error)),
         Command::Prebuilt(arguments) => prebuilt::run(&arguments).map_err(|error| sentence(&error)),
+        Command::Sim(arguments) => sim::run(&arguments).map_err(|error| sentence(&error)),
     };
     match outcome {
         Ok(report) => {

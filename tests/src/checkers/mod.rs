@@ -21,8 +21,8 @@ mod vote_safety;
 pub struct ShardView {
     /// What the running node says; `None` when none runs.
     pub running: Option<RunningView>,
-    /// The vote on the disk: term and candidate.
-    pub vote: Option<(u64, NodeId)>,
+    /// The vote on the disk.
+    pub vote: Option<VoteView>,
     /// The log on the disk: an entry's index, its term, and a digest of its contents.
     pub log: Vec<LogLine>,
 }
@@ -34,6 +34,17 @@ impl ShardView {
         let applied = self.running.map(|running| running.applied).filter(|applied| *applied > 0);
         self.log.iter().filter(move |line| applied.is_some_and(|applied| line.index <= applied))
     }
+}
+
+/// A vote on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoteView {
+    /// Its term.
+    pub term: u64,
+    /// The candidate, or the leader.
+    pub to: NodeId,
+    /// Whether it acknowledges a leader that was elected, by this vote or without it.
+    pub elected: bool,
 }
 
 /// One entry on a disk.

@@ -28,7 +28,7 @@ use self::faults::Counts;
 use self::machine::{Machine, Plan};
 use self::network::{Weather, Wires};
 use self::storm::Storm;
-use crate::checkers::{self, Checker, LogLine, RunningView, ShardView, View};
+use crate::checkers::{self, Checker, LogLine, RunningView, ShardView, View, VoteView};
 
 /// How far time goes in one step.
 const TICK: Duration = Duration::from_millis(2);
@@ -259,7 +259,8 @@ impl World {
                 };
                 if with_logs {
                     let held = inspect(&machine.disk.log(), shard, 0).map_err(|error| error.to_string())?;
-                    view.vote = held.vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for));
+                    let vote = held.vote.map(|vote| (vote.leader_id, vote.committed));
+                    view.vote = vote.map(|(to, elected)| VoteView { term: to.term, to: to.voted_for, elected });
                     let lines = held.entries.into_iter().map(|line| LogLine {
                         index: line.id.index,
                         term: line.id.leader_id.term,

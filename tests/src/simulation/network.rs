@@ -284,7 +284,9 @@ impl Wires {
         let is_consensus = matches!(lane, Some(Lane::Control | Lane::Append));
         let is_frame = matches!(what, What::Frame(_));
         let delay = state.random.random_range(weather.delay_us.clone());
-        let overtakes = is_frame && state.random.random_bool(weather.overtaking);
+        // Requests that stand for themselves are handled side by side, so any of them may be the first; appends rely on the
+        // order of their connection.
+        let overtakes = is_frame && lane != Some(Lane::Append) && state.random.random_bool(weather.overtaking);
         let lost = is_frame && state.random.random_bool(weather.lost);
         // Only consensus takes the same frame twice in its stride; a stream of clients' requests never repeats itself.
         let repeated = is_frame && is_consensus && state.random.random_bool(weather.repeated);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, ReadPolicy, SnapshotPolicy};
 use skerry_model::env::{Clock, Random};
 use skerry_model::ids::Nonce;
 use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
@@ -49,6 +49,8 @@ pub struct Options {
     pub bootstrap: bool,
     /// How many shards a new cluster gets.
     pub shards: u16,
+    /// What linearizable reads rely on.
+    pub reads: Reads,
     /// The log database.
     pub log: Arc<dyn LogDb>,
     /// Writes to it.
@@ -63,6 +65,25 @@ pub struct Options {
     pub random: Arc<dyn Random>,
     /// Where evaluations run.
     pub executor: Arc<dyn Executor>,
+}
+
+/// What a leader makes sure of before it answers a linearizable read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// That a quorum still takes it for the leader (ReadIndex; Ongaro 2014, section 6.4): right whatever clocks do.
+    #[default]
+    Quorum,
+    /// That a quorum did less than a lease ago: no message, but clocks must run at about the same rate.
+    Lease,
+}
+
+impl Reads {
+    pub(super) fn policy(self) -> ReadPolicy {
+        match self {
+            Self::Quorum => ReadPolicy::ReadIndex,
+            Self::Lease => ReadPolicy::LeaseRead,
+        }
+    }
 }
 
 /// Why a node did not start.
@@ -190,6 +211,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         executor: options.executor,
         clock: options.clock,
+        reads: options.reads,
         core: core_author(peers.founding().timeline),
         votes_from: tokio::time::Instant::now() + wait,
         peers,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use skerry_model::{NodeId, Scn, ShardId};
 
+use crate::simulation::network::Grant;
+
 mod committed_immutable;
 mod committed_on_quorum;
 mod election_safety;
@@ -82,6 +84,8 @@ pub struct RunningView {
 pub struct View {
     /// Every shard on every node.
     pub nodes: Vec<(NodeId, Vec<ShardView>)>,
+    /// Votes granted since the last moment.
+    pub grants: Vec<Grant>,
 }
 
 impl View {
@@ -183,7 +187,8 @@ mod testing {
 
     /// One shard on nodes 1, 2, …
     pub(super) fn view(shards: Vec<ShardView>) -> View {
-        View { nodes: (1..).map(NodeId::new).zip(shards.into_iter().map(|shard| vec![shard])).collect() }
+        let nodes = (1..).map(NodeId::new).zip(shards.into_iter().map(|shard| vec![shard])).collect();
+        View { nodes, grants: Vec::new() }
     }
 
     /// The checker takes the first moments, and not the last.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use skerry_model::{NodeId, ShardId};
 
 use super::{Checker, View};
+use crate::simulation::network::Grant;
 
 #[derive(Default)]
 pub(super) struct VoteSafety {
@@ -19,6 +20,12 @@ impl Checker for VoteSafety {
     }
 
     fn look(&mut self, view: &View) -> Result<(), String> {
+        for Grant { shard, term, voter, candidate } in view.grants.iter().copied() {
+            let known = *self.votes.entry((shard, voter, term)).or_insert(candidate);
+            if known != candidate {
+                return Err(format!("shard {shard}: node {voter} voted for {candidate} in term {term}, after {known}"));
+            }
+        }
         for (node, shard, on_node) in view.shards() {
             let Some(vote) = on_node.vote else { continue };
             // Who did not vote for the leader takes it all the same.

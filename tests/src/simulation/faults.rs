@@ -56,6 +56,20 @@ impl Kind {
     ];
 }
 
+/// A flaw re-created on purpose, to see that a checker finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flaw {
+    /// Skerry as it is.
+    #[default]
+    None,
+    /// A vote is answered before it is on the disk, so that a crash forgets it.
+    VoteNotDurable,
+    /// The network adapter grants pre-votes itself instead of asking the peer.
+    NoPreVote,
+    /// A node that restarts votes at once, in spite of the lease that it may have acknowledged.
+    NoWaitAfterRestart,
+}
+
 /// How often each kind of fault happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts(BTreeMap<Kind, u64>);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod flaws;
 mod prebuilt;
 mod sim;
 
@@ -21,6 +22,8 @@ enum Command {
     Check,
     /// Build the bundled plugins into plugins/prebuilt and write down their digests
     Prebuilt(prebuilt::Arguments),
+    /// List the fifteen flaws, and which are shown absent
+    Flaws,
     /// Run simulated clusters, many seeds or one again
     Sim(sim::Arguments),
 }
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check => check::run().map_err(|error| sentence(&error)),
         Command::Prebuilt(arguments) => prebuilt::run(&arguments).map_err(|error| sentence(&error)),
+        Command::Flaws => flaws::run().map_err(|error| sentence(&error)),
         Command::Sim(arguments) => sim::run(&arguments).map_err(|error| sentence(&error)),
     };
     match outcome {

@@ -1,14 +1,16 @@
 //! The catalog: collections with their policies, and plugins with their active versions. Shard 0 logs each step; every
 //! other shard logs the same steps in the same order, and evaluates under the version it has reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use skerry_channel::message;
 use skerry_model::document::View;
 use skerry_model::limits::COLLECTIONS_MAX;
 use skerry_model::policy::Policy;
-use skerry_model::{CatalogVersion, CollectionId, CollectionName, PluginDigest, PluginName};
+use skerry_model::{CatalogVersion, CollectionId, CollectionName, NodeId, PluginDigest, PluginName};
+
+use crate::consensus::types::NodeAddress;
 
 /// Versions of one plugin that are kept; the oldest that no collection names goes first.
 pub const PLUGIN_VERSIONS_MAX: usize = 16;
@@ -20,8 +22,43 @@ pub const PLUGINS_MAX: usize = 1_000;
 pub struct Catalog {
     /// How many steps it has taken.
     pub version: CatalogVersion,
+    /// What the cluster is meant to be made of.
+    pub members: Members,
     collections: BTreeMap<CollectionName, Collection>,
     plugins: BTreeMap<PluginName, Plugin>,
+}
+
+/// How the nodes that are wanted differ from those that the cluster was founded with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Members {
+    /// Nodes that were added, and where they are reached.
+    pub added: BTreeMap<NodeId, NodeAddress>,
+    /// Nodes that were removed; their ids never come back.
+    pub removed: BTreeSet<NodeId>,
+    /// Nodes that lead nothing.
+    pub drained: BTreeSet<NodeId>,
+    /// Nodes that leave each shard once another one has its vote there. Their ids never come back either.
+    pub replaced: BTreeMap<NodeId, NodeId>,
+}
+
+/// A change of what the cluster is meant to be made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberStep {
+    /// A node comes.
+    Add(NodeId, NodeAddress),
+    /// A node goes.
+    Remove(NodeId),
+    /// A node comes, and another goes as soon as it is there.
+    Replace {
+        /// Who goes.
+        old: NodeId,
+        /// Who comes.
+        new: NodeId,
+        /// Where it is reached.
+        address: NodeAddress,
+    },
+    /// A node leads nothing, or may lead again.
+    Drain(NodeId, bool),
 }
 
 /// A collection.
@@ -81,6 +118,8 @@ pub enum Step {
         /// The component's size, in bytes.
         bytes: u64,
     },
+    /// The cluster is to be made of other nodes.
+    Members(MemberStep),
 }
 
 /// Why a step is refused.
@@ -116,6 +155,20 @@ pub enum Error {
         /// The one refused.
         to: String,
     },
+    /// A node that was there once.
+    #[error("node {0} was part of this cluster before: take an id that no node ever had")]
+    IdUsed(NodeId),
+    /// A node that is there at another address.
+    #[error("node {node} is part of this cluster already, at {}", .address.node)]
+    OtherAddress {
+        /// The node.
+        node: NodeId,
+        /// Where it is reached.
+        address: NodeAddress,
+    },
+    /// No such node.
+    #[error("node {0} is not part of this cluster")]
+    NoNode(NodeId),
     /// Template or text on a collection that does not merge.
     #[error("collection {0} is strict: template and text belong to collections that merge")]
     StrictWithTemplate(CollectionName),
@@ -215,6 +268,7 @@ impl Catalog {
                 None if self.plugins.len() >= PLUGINS_MAX => Err(Error::TooManyPlugins),
                 None => Ok(true),
             },
+            Step::Members(step) => self.members.check(step),
         }
     }
 
@@ -249,6 +303,7 @@ impl Catalog {
                 next.collections.remove(name);
             }
             Step::ActivatePlugin { name, digest, bytes } => next.activate(name, *digest, *bytes),
+            Step::Members(step) => next.members.take(step),
         }
         next
     }
@@ -279,6 +334,52 @@ impl Catalog {
             text: collection.text.clone(),
         });
         message::Catalog { version: self.version, collections: collections.collect() }
+    }
+}
+
+impl Members {
+    /// Whether an id was ever taken away.
+    #[must_use]
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.removed.contains(&node)
+    }
+
+    fn check(&self, step: &MemberStep) -> Result<bool, Error> {
+        let gone = |node: &NodeId| self.removed.contains(node) || self.replaced.contains_key(node);
+        let comes = |node: &NodeId, address: &NodeAddress| match self.added.get(node) {
+            _ if gone(node) => Err(Error::IdUsed(*node)),
+            Some(known) if known != address => Err(Error::OtherAddress { node: *node, address: known.clone() }),
+            Some(_) => Ok(false),
+            None => Ok(true),
+        };
+        match step {
+            MemberStep::Add(node, address) => comes(node, address),
+            MemberStep::Remove(node) => Ok(!self.removed.contains(node)),
+            MemberStep::Replace { old, new, address } => {
+                if self.replaced.get(old) == Some(new) {
+                    return Ok(false);
+                }
+                if gone(old) {
+                    return Err(Error::NoNode(*old));
+                }
+                comes(new, address).map(|_| true)
+            }
+            MemberStep::Drain(node, _) if gone(node) => Err(Error::NoNode(*node)),
+            MemberStep::Drain(node, drained) => Ok(self.drained.contains(node) != *drained),
+        }
+    }
+
+    fn take(&mut self, step: &MemberStep) {
+        match step.clone() {
+            MemberStep::Add(node, address) => drop(self.added.insert(node, address)),
+            MemberStep::Remove(node) => drop(self.removed.insert(node)),
+            MemberStep::Replace { old, new, address } => {
+                self.added.insert(new, address);
+                self.replaced.insert(old, new);
+            }
+            MemberStep::Drain(node, true) => drop(self.drained.insert(node)),
+            MemberStep::Drain(node, false) => drop(self.drained.remove(&node)),
+        }
     }
 }
 
@@ -324,6 +425,23 @@ mod tests {
             Catalog::default().after(&activate(1)).after(&create("items", "plugin:stock")).after(&activate(2));
         let policy = &catalog.collection(&"items".parse().unwrap()).unwrap().policy;
         assert_eq!(catalog.digest(policy), Some(PluginDigest::from_bytes([2; 32])));
+    }
+
+    #[test]
+    fn ids_of_nodes_never_come_back() {
+        let address = |node: u64| NodeAddress { node: format!("n{node}:1"), http: String::new() };
+        let add = |node| Step::Members(MemberStep::Add(NodeId::new(node), address(node)));
+        let remove = |node| Step::Members(MemberStep::Remove(NodeId::new(node)));
+        let replace = |old, new| {
+            let (old, new, address) = (NodeId::new(old), NodeId::new(new), address(new));
+            Step::Members(MemberStep::Replace { old, new, address })
+        };
+        let catalog = Catalog::default().after(&add(4)).after(&remove(4)).after(&replace(3, 5));
+        assert_eq!(catalog.check(&add(4)), Err(Error::IdUsed(NodeId::new(4))));
+        assert_eq!(catalog.check(&add(3)), Err(Error::IdUsed(NodeId::new(3))));
+        assert_eq!(catalog.check(&replace(3, 5)), Ok(false));
+        assert_eq!(catalog.check(&remove(4)), Ok(false));
+        assert_eq!(catalog.check(&add(6)), Ok(true));
     }
 
     #[test]

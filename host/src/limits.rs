@@ -46,6 +46,10 @@ pub const NODE_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 pub const NODE_CONNECTIONS_MAX: usize = 256;
 /// How long a node may take to store and compile a plugin that is staged.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a leader looks whether its group is what it is wanted to be.
+pub const STEER_PAUSE: Duration = Duration::from_millis(500);
+/// How long a node waits to hear whether another one is there.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a node without a cluster waits before it asks its peers again.
 pub const JOIN_PAUSE: Duration = Duration::from_millis(300);
 /// How long a node that stops waits for its shards.

@@ -59,7 +59,7 @@ enum Command {
     /// See where concurrent writes met
     #[command(subcommand, after_help = "Example:\n  skerry conflicts list stock")]
     Conflicts(conflicts::Conflicts),
-    /// See how the cluster is
+    /// See how the cluster is, and change its nodes
     #[command(subcommand, after_help = "Example:\n  skerry cluster status")]
     Cluster(cluster::Cluster),
     #[command(after_help = "Example:\n  skerry bench --connections 64 --seconds 10 --read-share 0.5")]
@@ -79,6 +79,8 @@ enum Error {
     Command(#[from] skerry_api::cli::Error),
     #[error(transparent)]
     Client(#[from] skerry_api::client::Error),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Collection(#[from] collection::Error),
     #[error(transparent)]
@@ -100,7 +102,7 @@ impl Error {
     fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Command(error) => error.problem(),
-            Self::Client(error) => error.problem(),
+            Self::Client(error) | Self::Cluster(cluster::Error::Client(error)) => error.problem(),
             _ => None,
         }
     }

@@ -33,7 +33,8 @@ pub(super) struct Serve {
     /// Found a new cluster; one node of it does
     #[arg(long)]
     bootstrap: bool,
-    /// A node of the cluster, this one among them; once for each of 3 or 5, never for a cluster of one
+    /// A node of the cluster, this one among them; for each of those it is founded with, never for a cluster of one. A node
+    /// that is added later names itself and at least one that is there
     #[arg(long = "member", value_name = "ID=HTTP_ADDRESS[,NODE_ADDRESS]")]
     members: Vec<Member>,
     /// How many shards a new cluster has [default: one per four processor cores, 1 to 8]
@@ -96,7 +97,7 @@ pub(super) enum Error {
     Member { found: String },
     #[error("the node port of {http} would be past 65535: name it with --node-addr or in --member")]
     NodePort { http: SocketAddr },
-    #[error("--member names {count} nodes, a cluster has 1, 3, 5 or 7")]
+    #[error("--member names {count} nodes, a cluster is founded with 1, 3, 5 or 7")]
     ClusterSize { count: usize },
     #[error("--member names node {id} twice")]
     MemberTwice { id: u64 },
@@ -129,7 +130,7 @@ impl Serve {
         if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
             return Err(Error::MemberTwice { id: pair[0].id });
         }
-        if !CLUSTER_SIZES.contains(&members.len()) {
+        if self.bootstrap && !CLUSTER_SIZES.contains(&members.len()) {
             return Err(Error::ClusterSize { count: members.len() });
         }
         if !members.contains(&own) {

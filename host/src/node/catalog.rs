@@ -36,7 +36,12 @@ impl From<Error> for Problem {
             Error::CollectionExists { .. } => Kind::CollectionExists,
             Error::NoCollection(_) => Kind::CollectionNotFound,
             Error::TooManyCollections | Error::TooManyPlugins => Kind::TooLarge,
-            Error::NoPlugin(_) | Error::EngineChange { .. } | Error::StrictWithTemplate(_) => Kind::Refused,
+            Error::NoPlugin(_)
+            | Error::EngineChange { .. }
+            | Error::StrictWithTemplate(_)
+            | Error::IdUsed(_)
+            | Error::OtherAddress { .. }
+            | Error::NoNode(_) => Kind::Refused,
         };
         Self::new(kind, error.to_string())
     }
@@ -189,7 +194,7 @@ impl Node {
                 }
             }
         };
-        let members = self.0.peers.founding().members.iter().map(|(node, _)| *node);
+        let members = self.members_now().into_iter().map(|(node, _)| node);
         futures::future::join_all(members.map(ask)).await.into_iter().flatten().collect()
     }
 

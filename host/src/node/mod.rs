@@ -3,6 +3,7 @@
 mod catalog;
 mod documents;
 mod evaluation;
+mod membership;
 mod plugins;
 mod propose;
 mod reads;

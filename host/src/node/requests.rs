@@ -7,7 +7,7 @@ use skerry_model::ids::Nonce;
 
 use super::Node;
 use super::shard::Refused;
-use crate::consensus::network::hello::{Hello, PROTOCOL, Purpose, Welcome};
+use crate::consensus::network::hello::{Founding, Hello, PROTOCOL, Purpose, Welcome};
 use crate::consensus::network::message::{Request, Response};
 use crate::consensus::network::server::Handler;
 use crate::consensus::state_machine::StateMachine;
@@ -38,8 +38,8 @@ impl Node {
         if hello.to != self.0.id {
             return Err(format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to));
         }
-        if !founding.members.iter().any(|(id, _)| *id == hello.node) {
-            return Err(format!("node {} is not a member of this cluster", hello.node));
+        if !self.is_member(hello.node) {
+            return Err(format!("node {} is not part of this cluster, or no longer", hello.node));
         }
         let known = self.0.folders.lock().get(&hello.node).copied();
         match &hello.purpose {
@@ -48,7 +48,9 @@ impl Node {
                 if !known_by_another_folder {
                     self.remember(hello, known).await?;
                 }
-                Ok(Welcome::Cluster { founding: founding.clone(), known_by_another_folder })
+                // Those that are there now, since none of the founders may be left.
+                let founding = Founding { members: self.members_now(), ..founding.clone() };
+                Ok(Welcome::Cluster { founding, known_by_another_folder })
             }
             Purpose::Traffic { cluster, timeline, .. } => {
                 if *cluster != founding.cluster {
@@ -112,6 +114,11 @@ impl Node {
             Request::Deploy(name, component) => {
                 answer(self.deploy_here(shard, name, component).await, |done| Response::Deployed(Box::new(done)))
             }
+            Request::HandOver(to) if shard.raft.is_leader() => {
+                shard.hand_over(to).await;
+                Response::HandedOver
+            }
+            Request::HandOver(_) => Response::NotLeader(shard.leader()),
             Request::HasPlugin(digest) => Response::HasPlugin(self.has_plugin(shard, digest).await),
         }
     }

@@ -223,6 +223,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     for shard in node.shards() {
         found_shard(&node, &identity, shard).await?;
         tasks.spawn(node.clone().tend(Arc::clone(shard), wait));
+        tasks.spawn(node.clone().steer(Arc::clone(shard)));
         if shard.id.get() > 0 {
             tasks.spawn(node.clone().carry_catalog(Arc::clone(shard)));
         }
@@ -339,8 +340,8 @@ fn found(options: &Options) -> Founding {
 fn check_members(options: &Options) -> Result<(), StartError> {
     let members = |text: String| Err(StartError::Members(text));
     let count = options.members.len();
-    if !CLUSTER_SIZES.contains(&count) {
-        return members(format!("a cluster has 1, 3, 5 or 7 nodes, --member names {count}"));
+    if options.bootstrap && !CLUSTER_SIZES.contains(&count) {
+        return members(format!("a cluster is founded with 1, 3, 5 or 7 nodes, --member names {count}"));
     }
     let by_id: BTreeMap<_, _> = options.members.iter().map(|(id, address)| (*id, address)).collect();
     if by_id.len() != count {
@@ -429,7 +430,7 @@ impl Node {
     /// Calls every peer once, so that each knows this node's folder, also those that would never be called otherwise:
     /// then none of them takes an emptied folder for this node.
     async fn introduce(self) {
-        let mut unmet: Vec<NodeId> = self.0.peers.others().collect();
+        let mut unmet: Vec<NodeId> = self.0.peers.others();
         while !unmet.is_empty() {
             let mut still = Vec::new();
             for peer in unmet {

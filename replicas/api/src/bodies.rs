@@ -1,5 +1,7 @@
 //! Bodies of the routes beside documents, as JSON.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skerry_model::policy::Policy;
@@ -108,6 +110,50 @@ pub struct Member {
     pub http: String,
     /// host:port that other nodes reach it at.
     pub node: String,
+    /// Whether it answers the node that was asked.
+    pub reachable: bool,
+    /// Whether it is to lead nothing.
+    pub drained: bool,
+}
+
+/// Body of `POST /v1/cluster/members/{id}`: where the new node is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewMember {
+    /// Base URL of its HTTP API.
+    pub http: String,
+    /// host:port that other nodes reach it at.
+    pub node: String,
+}
+
+/// Body of `POST /v1/cluster/members/{id}/replace`: the node that comes instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replacement {
+    /// Its id, which no node ever had.
+    pub id: NodeId,
+    /// Base URL of its HTTP API.
+    pub http: String,
+    /// host:port that other nodes reach it at.
+    pub node: String,
+}
+
+/// Body of `POST /v1/cluster/members/{id}/drain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Whether it is to lead nothing, or may lead again.
+    pub drained: bool,
+}
+
+/// Body of `POST /v1/cluster/transfer-leader`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// The shard.
+    pub shard: ShardId,
+    /// The node that is to lead it.
+    pub to: NodeId,
 }
 
 /// A shard.
@@ -119,6 +165,10 @@ pub struct Shard {
     pub term: Term,
     /// The leader, where the node knows one.
     pub leader: Option<NodeId>,
+    /// Nodes with a vote.
+    pub voters: BTreeSet<NodeId>,
+    /// Nodes that follow without a vote.
+    pub learners: BTreeSet<NodeId>,
     /// Index of the last record in the node's log.
     pub last_index: u64,
     /// Index of the last record applied.

@@ -44,7 +44,8 @@ pub struct Client {
 impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Client;
 
-    async fn new_client(&mut self, target: NodeId, _: &NodeAddress) -> Client {
+    async fn new_client(&mut self, target: NodeId, address: &NodeAddress) -> Client {
+        self.peers.learn(target, address);
         Client { shard: self.shard, target, peers: Arc::clone(&self.peers) }
     }
 }

@@ -70,6 +70,8 @@ pub enum Request {
     Deploy(PluginName, Bytes),
     /// Whether the node has this plugin stored and compiled.
     HasPlugin(PluginDigest),
+    /// The leader is to hand its leadership to this node.
+    HandOver(NodeId),
 }
 
 /// What a node answers.
@@ -95,6 +97,8 @@ pub enum Response {
     Deployed(Box<Result<Deployment, Problem>>),
     /// To a question about a plugin: why not, if not.
     HasPlugin(Result<(), String>),
+    /// The leadership is being handed over.
+    HandedOver,
     /// This node is not the leader; nothing was done.
     NotLeader(Option<NodeId>),
     /// The node cannot answer; nothing is known of what was done.

@@ -56,6 +56,8 @@ pub struct Caller {
 pub struct Peers {
     caller: Caller,
     founding: Founding,
+    /// Where each node is reached, as far as this one has heard.
+    addresses: Mutex<BTreeMap<NodeId, NodeAddress>>,
     network: Arc<dyn Network>,
     clock: Arc<dyn Clock>,
     lines: Mutex<BTreeMap<(NodeId, Lane), Arc<Line>>>,
@@ -91,12 +93,19 @@ impl Peers {
     /// The peers of the cluster that was founded like this.
     #[must_use]
     pub fn new(caller: Caller, founding: Founding, network: Arc<dyn Network>, clock: Arc<dyn Clock>) -> Self {
-        Self { caller, founding, network, clock, lines: Mutex::default() }
+        let addresses = Mutex::new(founding.members.iter().cloned().collect());
+        Self { caller, founding, addresses, network, clock, lines: Mutex::default() }
     }
 
-    /// Every other node of the cluster.
-    pub fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.founding.members.iter().map(|(id, _)| *id).filter(|id| *id != self.caller.node)
+    /// Every other node that this one has heard of.
+    #[must_use]
+    pub fn others(&self) -> Vec<NodeId> {
+        self.addresses.lock().keys().copied().filter(|id| *id != self.caller.node).collect()
+    }
+
+    /// A node is reached there.
+    pub fn learn(&self, node: NodeId, address: &NodeAddress) {
+        self.addresses.lock().insert(node, address.clone());
     }
 
     /// What the cluster was founded with.
@@ -107,8 +116,8 @@ impl Peers {
 
     /// Where a node is reached.
     #[must_use]
-    pub fn address(&self, node: NodeId) -> Option<&NodeAddress> {
-        self.founding.members.iter().find(|(id, _)| *id == node).map(|(_, address)| address)
+    pub fn address(&self, node: NodeId) -> Option<NodeAddress> {
+        self.addresses.lock().get(&node).cloned()
     }
 
     /// Connects to a peer, unless that is so already: it then knows this node's folder for good.
@@ -158,7 +167,7 @@ impl Peers {
     }
 
     fn unreachable(&self, node: NodeId, reason: String) -> Error {
-        let address = self.address(node).map(|address| address.node.clone()).unwrap_or_default();
+        let address = self.address(node).map(|address| address.node).unwrap_or_default();
         Error::Unreachable { node, address, reason }
     }
 

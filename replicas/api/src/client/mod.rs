@@ -13,13 +13,17 @@ use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use skerry_model::document::View;
-use skerry_model::{CollectionName, PluginDigest, PluginName};
+use skerry_model::{CollectionName, NodeId, PluginDigest, PluginName};
 
 pub use self::error::{Effect, Error};
 use self::exchange::{Answer, Request};
-use crate::bodies::{Cluster, Collection, CollectionSpec, Collections, Deployed, Plugin, Plugins, SyncStatus};
+use crate::bodies::{
+    Cluster, Collection, CollectionSpec, Collections, Deployed, Drain, NewMember, Plugin, Plugins, Replacement,
+    SyncStatus, Transfer,
+};
 use crate::conditions;
 use crate::documents::{
     Address, Conditions, Conflicts, Consistency, Listed, Page, Read, SCAN_LIMIT_MAX, Scan, Written,
@@ -272,6 +276,56 @@ impl Client {
     /// [`Error`].
     pub async fn cluster(&self) -> Result<Cluster, Error> {
         self.send(Request::get("/v1/cluster".to_owned())).await?.json()
+    }
+
+    /// Adds a node to the cluster; the shards' groups follow.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn add_member(&self, id: NodeId, member: &NewMember) -> Result<(), Error> {
+        self.change_cluster(Method::POST, format!("/v1/cluster/members/{id}"), Some(member)).await
+    }
+
+    /// Removes a node from the cluster; the shards' groups follow.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn remove_member(&self, id: NodeId) -> Result<(), Error> {
+        self.change_cluster::<()>(Method::DELETE, format!("/v1/cluster/members/{id}"), None).await
+    }
+
+    /// Puts another node in a node's place; the shards' groups follow.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn replace_member(&self, id: NodeId, by: &Replacement) -> Result<(), Error> {
+        self.change_cluster(Method::POST, format!("/v1/cluster/members/{id}/replace"), Some(by)).await
+    }
+
+    /// A node is to lead nothing, or may lead again.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn drain_member(&self, id: NodeId, drained: bool) -> Result<(), Error> {
+        self.change_cluster(Method::POST, format!("/v1/cluster/members/{id}/drain"), Some(&Drain { drained })).await
+    }
+
+    /// Hands the leadership of a shard over; answers when the node leads.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn transfer_leader(&self, transfer: Transfer) -> Result<(), Error> {
+        self.change_cluster(Method::POST, "/v1/cluster/transfer-leader".to_owned(), Some(&transfer)).await
+    }
+
+    async fn change_cluster<T: Serialize>(&self, method: Method, path: String, body: Option<&T>) -> Result<(), Error> {
+        let request = Request::new(method, path).timeout(CATALOG_TIMEOUT);
+        self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+        .map(|_| ())
     }
 
     /// How an edge's sync with the core is going.

@@ -1,0 +1,229 @@
+//! Which nodes make up the cluster: shard 0 logs what is wanted, and each shard's leader drives its group there.
+
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use skerry_api::problem::{Kind, Outcome, Problem};
+use skerry_model::{NodeId, ShardId};
+use tokio::time::{Instant, timeout};
+
+use self::plan::{Group, Step, Wanted};
+use super::shard::Shard;
+use super::{Node, documents};
+use crate::catalog::{Catalog, MemberStep};
+use crate::consensus::network::message::{Lane, Request};
+use crate::consensus::quorum;
+use crate::consensus::types::NodeAddress;
+use crate::limits::{PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE};
+
+/// How long a node leads before it thinks of handing over to whom the shard is meant for: who has just come back may go
+/// again.
+const SPREAD_AFTER: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// The nodes that are wanted.
+    fn wanted(&self, catalog: &Catalog) -> BTreeMap<NodeId, Wanted> {
+        let members = &catalog.members;
+        let founded = self.0.peers.founding().members.iter().map(|(node, address)| (*node, address.clone()));
+        let added = members.added.iter().map(|(node, address)| (*node, address.clone()));
+        let wanted = founded.chain(added).filter(|(node, _)| !members.is_gone(*node)).map(|(node, address)| {
+            let drained = members.drained.contains(&node);
+            (node, Wanted { address, drained, until: members.replaced.get(&node).copied() })
+        });
+        wanted.collect()
+    }
+
+    /// The nodes that are wanted, and where they are reached.
+    pub(crate) fn members_now(&self) -> Vec<(NodeId, NodeAddress)> {
+        let wanted = self.wanted(&self.catalog_shard().state.catalog());
+        wanted.into_iter().map(|(node, wanted)| (node, wanted.address)).collect()
+    }
+
+    /// Whether a node may talk to this one: it is wanted, or still in some group.
+    pub(super) fn is_member(&self, node: NodeId) -> bool {
+        let catalog = self.catalog_shard().state.catalog();
+        let is_leaving = catalog.members.is_gone(node) || catalog.members.replaced.contains_key(&node);
+        let is_wanted = || self.wanted(&catalog).contains_key(&node);
+        let is_in_a_group = || self.shards().iter().any(|shard| shard.nodes().contains(&node));
+        (!is_leaving && is_wanted()) || is_in_a_group()
+    }
+
+    /// Which of the wanted nodes answer, this one among them.
+    pub(crate) async fn reachable(&self) -> BTreeSet<NodeId> {
+        let wanted = self.wanted(&self.catalog_shard().state.catalog());
+        let ask = |node: NodeId| async move {
+            let asked = self.0.peers.call(node, Lane::Control, ShardId::new(0), Request::ReadIndex, PING_TIMEOUT);
+            let answers = node == self.0.id || matches!(timeout(PING_TIMEOUT, asked).await, Ok(Ok(_)));
+            answers.then_some(node)
+        };
+        futures::future::join_all(wanted.into_keys().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    /// Changes what the cluster is meant to be made of. The groups follow; see [`Shard::nodes`].
+    ///
+    /// # Errors
+    /// A problem that says why not, above all when the rest would be no quorum.
+    pub async fn change_members(&self, step: MemberStep) -> Result<(), Problem> {
+        self.newest_catalog().await?;
+        let wanted = self.wanted(&self.catalog_shard().state.catalog());
+        let refused = |detail: String| Err(Problem::new(Kind::Refused, detail));
+        let leaves = match &step {
+            MemberStep::Remove(node) => Some(*node),
+            _ => None,
+        };
+        let known = match &step {
+            MemberStep::Drain(node, _) | MemberStep::Replace { old: node, .. } => Some(*node),
+            MemberStep::Add(..) | MemberStep::Remove(_) => None,
+        };
+        if let Some(node) = known.filter(|node| !wanted.contains_key(node)) {
+            return refused(format!("node {node} is not part of this cluster"));
+        }
+        if let Some(leaves) = leaves.filter(|leaves| wanted.contains_key(leaves)) {
+            let rest: BTreeSet<NodeId> = wanted.into_keys().filter(|node| *node != leaves).collect();
+            let up = self.reachable().await;
+            if !quorum::is_quorum(std::slice::from_ref(&rest), &up) {
+                let up = rest.intersection(&up).count();
+                return refused(format!(
+                    "without node {leaves}, {up} of {} nodes answer, which is no majority: bring others back first",
+                    rest.len()
+                ));
+            }
+        }
+        self.change_catalog(crate::catalog::Step::Members(step)).await
+    }
+
+    /// Hands a shard's leadership to a node, and waits until it leads.
+    ///
+    /// # Errors
+    /// A problem that says why not.
+    pub async fn transfer_leader(&self, shard: ShardId, to: NodeId) -> Result<(), Problem> {
+        let Some(shard) = self.shard(shard).cloned() else {
+            return Err(Problem::new(Kind::Refused, format!("there is no shard {shard}")));
+        };
+        if !shard.voters().contains(&to) {
+            return Err(Problem::new(Kind::Refused, format!("node {to} has no vote in shard {}", shard.id)));
+        }
+        let deadline = Instant::now() + PROPOSAL_TIMEOUT;
+        while shard.leader() != Some(to) {
+            if Instant::now() >= deadline {
+                let detail = format!("shard {} is still led by another node: try again", shard.id);
+                return Err(Problem::unavailable(Outcome::Unknown, detail));
+            }
+            self.with_leader(&shard, |leader| {
+                let (shard, asked) = (&shard, Request::HandOver(to));
+                async move {
+                    if leader == self.0.id {
+                        shard.hand_over(to).await;
+                        return Ok(());
+                    }
+                    match self.0.peers.call(leader, Lane::Control, shard.id, asked, PROPOSAL_TIMEOUT).await {
+                        Ok(crate::consensus::network::message::Response::HandedOver) => Ok(()),
+                        other => Err(documents::refused(other)),
+                    }
+                }
+            })
+            .await?;
+            tokio::time::sleep(STEER_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Sees to one shard's group: while this node leads it, takes one step after the other to what is wanted; a node that
+    /// is in the group no longer does not campaign.
+    pub(super) async fn steer(self, shard: Arc<Shard>) {
+        let mut leads_since: Option<Instant> = None;
+        loop {
+            tokio::time::sleep(STEER_PAUSE).await;
+            let catalog = self.catalog_shard().state.catalog();
+            if catalog.members.is_gone(self.0.id) && !shard.nodes().contains(&self.0.id) {
+                shard.raft.runtime_config().elect(false);
+            }
+            if !shard.raft.is_leader() {
+                leads_since = None;
+                continue;
+            }
+            let since = *leads_since.get_or_insert_with(Instant::now);
+            let wanted = self.wanted(&catalog);
+            let mut group = shard.group();
+            group.preferred = (since.elapsed() >= SPREAD_AFTER).then(|| self.preferred(&shard, &wanted)).flatten();
+            if let Some(step) = plan::next(&wanted, &group) {
+                tracing::info!(shard = %shard.id, ?step, "the group changes");
+                shard.carry_out(step).await;
+            }
+        }
+    }
+
+    /// The node that a shard is meant for when there are several shards: one after the other gets the next node.
+    fn preferred(&self, shard: &Shard, wanted: &BTreeMap<NodeId, Wanted>) -> Option<NodeId> {
+        let may: Vec<NodeId> = wanted.iter().filter(|(_, wanted)| !wanted.drained).map(|(node, _)| *node).collect();
+        let several = self.shards().len() > 1 && !may.is_empty();
+        several.then(|| may[usize::from(shard.id.get()) % may.len()])
+    }
+}
+
+impl Shard {
+    /// Everybody in the group, with a vote or without.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
+        metrics.membership().nodes().map(|(node, _)| *node).collect()
+    }
+
+    /// Those with a vote.
+    #[must_use]
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
+        metrics.membership().voter_ids().collect()
+    }
+
+    fn group(&self) -> Group {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let last = metrics.last_log_index.unwrap_or_default();
+        let replicated = metrics.replication.unwrap_or_default();
+        let matched = replicated.into_iter().filter_map(|(node, at)| Some((node, at?.index)));
+        Group {
+            leader: metrics.id,
+            configurations: membership.get_joint_config().clone(),
+            nodes: membership.nodes().map(|(node, _)| *node).collect(),
+            matched: matched.chain([(metrics.id, last)]).collect(),
+            last,
+            preferred: None,
+        }
+    }
+
+    /// Asks openraft to hand the leadership over; whether it did is seen in who leads.
+    pub(super) async fn hand_over(&self, to: NodeId) {
+        if let Err(error) = self.raft.trigger().transfer_leader(to).await {
+            tracing::debug!(shard = %self.id, %to, %error, "the leadership was not handed over");
+        }
+    }
+
+    /// A step that fails is found wanting again the next time.
+    async fn carry_out(&self, step: Step) {
+        let done = match step {
+            Step::HandOver(to) => return self.hand_over(to).await,
+            Step::AddLearner(node, address) => {
+                timeout(PROPOSAL_TIMEOUT, self.raft.add_learner(node, address, false)).await
+            }
+            Step::SetVoters(voters) => {
+                let change = ChangeMembers::ReplaceAllVoters(voters);
+                timeout(PROPOSAL_TIMEOUT, self.raft.change_membership(change, true)).await
+            }
+            Step::Remove(node) => {
+                let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+                timeout(PROPOSAL_TIMEOUT, self.raft.change_membership(change, true)).await
+            }
+        };
+        match done {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(shard = %self.id, %error, "the group did not change"),
+            Err(_elapsed) => tracing::warn!(shard = %self.id, "the group has not changed in time"),
+        }
+    }
+}

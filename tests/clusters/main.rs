@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod membership;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod story;

@@ -145,6 +145,23 @@ impl Cluster {
         cluster
     }
 
+    /// Makes place for one more node, and starts it; it waits until the cluster takes it.
+    pub fn add_node(&mut self) -> usize {
+        self.ports.push((free_port(), free_port()));
+        self.nodes.push(None);
+        let node = self.nodes.len() - 1;
+        self.start_node(node);
+        node
+    }
+
+    /// Where a node is reached, as options of `skerry cluster`.
+    #[must_use]
+    pub fn address(&self, node: usize) -> [String; 4] {
+        let (http, port) = self.ports[node];
+        let (http, port) = (format!("http://127.0.0.1:{http}"), format!("127.0.0.1:{port}"));
+        ["--http".to_owned(), http, "--node".to_owned(), port]
+    }
+
     /// Starts a node that is not running.
     pub fn start_node(&mut self, node: usize) {
         let members = self.ports.iter().enumerate().flat_map(|(at, (http, port))| {
@@ -239,7 +256,15 @@ impl Cluster {
     /// # Errors
     /// What it said on stderr.
     pub fn cli(&self, arguments: &[&str]) -> Result<String, String> {
-        run(self.binaries.skerry, &self.url(0), arguments)
+        self.cli_at(0, arguments)
+    }
+
+    /// Runs a command of the CLI against a node.
+    ///
+    /// # Errors
+    /// What it said on stderr.
+    pub fn cli_at(&self, node: usize, arguments: &[&str]) -> Result<String, String> {
+        run(self.binaries.skerry, &self.url(node), arguments)
     }
 }
 

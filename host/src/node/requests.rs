@@ -39,6 +39,11 @@ impl Node {
             return Err(format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to));
         }
         if !self.is_member(hello.node) {
+            let members = &self.catalog_shard().state.catalog().members;
+            let is_new = !members.is_gone(hello.node) && !members.replaced.contains_key(&hello.node);
+            if is_new && hello.purpose == Purpose::Join {
+                return Ok(Welcome::NotYet);
+            }
             return Err(format!("node {} is not part of this cluster, or no longer", hello.node));
         }
         let known = self.0.folders.lock().get(&hello.node).copied();

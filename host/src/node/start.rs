@@ -298,7 +298,7 @@ async fn join_or_found(
     }
     let mut told = false;
     loop {
-        let mut joined = None;
+        let (mut joined, mut unknown) = (None, false);
         for (peer, address) in others() {
             match ask_to_join(&*options.network, &*options.clock, &caller, *peer, &address.node).await {
                 Ok(Welcome::Cluster { known_by_another_folder: true, .. }) => {
@@ -306,11 +306,12 @@ async fn join_or_found(
                 }
                 Ok(Welcome::Cluster { founding, .. }) => joined = Some(founding),
                 Ok(Welcome::Refused(reason)) => return Err(StartError::Refused { peer: *peer, reason }),
+                Ok(Welcome::NotYet) => unknown = true,
                 Ok(Welcome::Come) => {}
                 Err(error) => tracing::debug!(%peer, %error, "a peer did not answer"),
             }
         }
-        let founder = joined.is_none() && options.bootstrap;
+        let founder = joined.is_none() && !unknown && options.bootstrap;
         if let Some(founding) = joined.or_else(|| founder.then(|| found(options))) {
             identity.founding = Some(founding);
             identity.founder = founder;
@@ -318,7 +319,10 @@ async fn join_or_found(
             return Ok(identity);
         }
         if !std::mem::replace(&mut told, true) {
-            tracing::info!("waiting for the node that was started with --bootstrap");
+            match unknown {
+                true => tracing::info!(node = %options.node, "waiting to be added: see skerry cluster add"),
+                false => tracing::info!("waiting for the node that was started with --bootstrap"),
+            }
         }
         tokio::select! {
             biased;

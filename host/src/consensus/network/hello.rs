@@ -55,6 +55,8 @@ pub enum Welcome {
         /// Whether another folder is known under the caller's id: then it must not join.
         known_by_another_folder: bool,
     },
+    /// To one who joins: it is not part of the cluster, and may be added.
+    NotYet,
     /// The connection is refused, for this reason.
     Refused(String),
 }

@@ -70,13 +70,16 @@ impl Node {
     /// A problem that says why not, above all when the rest would be no quorum.
     pub async fn change_members(&self, step: MemberStep) -> Result<(), Problem> {
         self.newest_catalog().await?;
-        let wanted = self.wanted(&self.catalog_shard().state.catalog());
+        let catalog = self.catalog_shard().state.catalog();
+        let wanted = self.wanted(&catalog);
         let refused = |detail: String| Err(Problem::new(Kind::Refused, detail));
         let leaves = match &step {
             MemberStep::Remove(node) => Some(*node),
             _ => None,
         };
         let known = match &step {
+            // Said again, it is done already.
+            MemberStep::Replace { old, new, .. } if catalog.members.replaced.get(old) == Some(new) => None,
             MemberStep::Drain(node, _) | MemberStep::Replace { old: node, .. } => Some(*node),
             MemberStep::Add(..) | MemberStep::Remove(_) => None,
         };

@@ -77,6 +77,8 @@ pub struct RunningView {
     pub applied: u64,
     /// SCN of what it applied last.
     pub scn: Scn,
+    /// Nodes that are a majority of the voters it knows of, at least.
+    pub majority: usize,
 }
 
 /// A cluster at one moment.
@@ -171,6 +173,7 @@ mod testing {
             committed: applied,
             applied,
             scn: Scn::from_bits(applied),
+            majority: 2,
         };
         ShardView { running: Some(running), ..ShardView::default() }
     }

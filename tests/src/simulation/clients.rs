@@ -17,7 +17,7 @@ use super::machine::Machine;
 const CLIENTS: usize = 6;
 const KEYS: usize = 3;
 /// How long a client waits for an answer, in microseconds.
-const PATIENCE_US: u64 = 12_000_000;
+const PATIENCE_US: u64 = 5_000_000;
 
 /// The clients of a world.
 pub(super) struct Clients {
@@ -101,10 +101,9 @@ impl Clients {
         }
     }
 
-    /// Reads every document once more from every node; whether all of that is answered.
-    pub(super) fn read_all(&mut self, machines: &[Machine], now_us: u64) -> bool {
-        let everything =
-            || self.documents.iter().flat_map(|at| std::iter::repeat_n(at.clone(), machines.len())).collect();
+    /// Reads every document once more from each of these nodes; whether all of that is answered.
+    pub(super) fn read_all(&mut self, machines: &[Machine], nodes: &[usize], now_us: u64) -> bool {
+        let everything = || self.documents.iter().flat_map(|at| std::iter::repeat_n(at.clone(), nodes.len())).collect();
         let mut unread = self.unread.take().unwrap_or_else(everything);
         let last = self.waiting[0].take();
         let waits = match last {
@@ -115,7 +114,7 @@ impl Clients {
             _ => false,
         };
         if !waits && let Some(at) = unread.pop() {
-            let machine = &machines[unread.len() % machines.len()];
+            let machine = &machines[nodes[unread.len() % nodes.len()]];
             if let Some(node) = machine.node() {
                 let number = self.send(machine, node, at, Ask::Get);
                 self.waiting[0] = Some((number, now_us + PATIENCE_US));

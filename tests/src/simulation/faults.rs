@@ -34,11 +34,13 @@ pub enum Kind {
     FullDisk,
     /// Leadership was handed over.
     Transfer,
+    /// A node was put in another one's place.
+    Replace,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CutOff,
         Self::Lost,
         Self::Repeated,
@@ -53,6 +55,7 @@ impl Kind {
         Self::SlowDisk,
         Self::FullDisk,
         Self::Transfer,
+        Self::Replace,
     ];
 }
 

@@ -65,8 +65,10 @@ struct Started {
 /// What the cluster is made of.
 #[derive(Clone)]
 pub struct Plan {
-    /// The nodes.
-    pub members: Vec<(NodeId, NodeAddress)>,
+    /// The nodes that found it.
+    pub founders: Vec<(NodeId, NodeAddress)>,
+    /// Nodes that may come later.
+    pub spares: Vec<(NodeId, NodeAddress)>,
     /// Its shards.
     pub shards: u16,
     /// What linearizable reads rely on.
@@ -149,14 +151,18 @@ impl Machine {
         let log_writer = Arc::new(LogWriter::start(Arc::clone(&log), Mode::Stepped).expect("it takes no thread"));
         let state = StateWriter::start(Arc::new(self.disk.state()), Mode::Stepped).expect("it takes no thread");
         let state = Arc::new(state);
-        let address = plan.members.iter().find(|(id, _)| *id == self.id).map(|(_, address)| address.node.clone());
+        let own = plan.founders.iter().chain(&plan.spares).find(|(id, _)| *id == self.id).expect("it is in the plan");
+        let mut members = plan.founders.clone();
+        if !members.contains(own) {
+            members.push(own.clone());
+        }
         let mut random = StdRng::seed_from_u64(self.seed);
         self.seed = random.next_u64();
         let options = Options {
             node: self.id,
-            members: plan.members.clone(),
-            listen: address.expect("every machine is a member"),
-            bootstrap: self.id == plan.members[0].0,
+            members,
+            listen: own.1.node.clone(),
+            bootstrap: self.id == plan.founders[0].0,
             shards: plan.shards,
             reads: plan.reads,
             log,

@@ -48,8 +48,10 @@ const COLLECTIONS: [(&str, Policy); 2] = [("ledger", Policy::Strict), ("notes", 
 pub struct Setup {
     /// Decides everything.
     pub seed: u64,
-    /// Nodes of the cluster.
+    /// Nodes that found the cluster.
     pub nodes: u64,
+    /// Machines that may come in the place of others.
+    pub spares: u64,
     /// Shards of the cluster.
     pub shards: u16,
     /// How long faults happen, in microseconds of its own time.
@@ -69,13 +71,14 @@ impl Setup {
         let shards = [1, 1, 2, 4][random.random_range(0..4)];
         let storm_us = random.random_range(8_000_000..20_000_000);
         let reads = if random.random_bool(0.3) { Reads::Lease } else { Reads::Quorum };
-        Self { seed, nodes, shards, storm_us, reads, flaw: Flaw::None }
+        let spares = random.random_range(0..3);
+        Self { seed, nodes, spares, shards, storm_us, reads, flaw: Flaw::None }
     }
 
     /// A small world for one scenario: nodes with one shard.
     #[must_use]
     pub fn small(seed: u64, nodes: u64, flaw: Flaw) -> Self {
-        Self { seed, nodes, shards: 1, storm_us: 0, reads: Reads::Quorum, flaw }
+        Self { seed, nodes, spares: 0, shards: 1, storm_us: 0, reads: Reads::Quorum, flaw }
     }
 }
 
@@ -147,12 +150,18 @@ impl World {
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
         let mut random = StdRng::seed_from_u64(setup.seed);
-        let members = (1..=setup.nodes).map(|id| {
-            let address = NodeAddress { node: format!("node-{id}:1"), http: format!("http://node-{id}") };
-            (NodeId::new(id), address)
-        });
-        let plan = Plan { members: members.collect(), shards: setup.shards, reads: setup.reads, flaw: setup.flaw };
-        let machines: Vec<_> = plan.members.iter().map(|(id, _)| Machine::new(*id, random.random())).collect();
+        let address = |id: u64| NodeAddress { node: format!("node-{id}:1"), http: format!("http://node-{id}") };
+        let members = (1..=setup.nodes).map(|id| (NodeId::new(id), address(id)));
+        let spares = setup.nodes + 1..=setup.nodes + setup.spares;
+        let plan = Plan {
+            founders: members.collect(),
+            spares: spares.map(|id| (NodeId::new(id), address(id))).collect(),
+            shards: setup.shards,
+            reads: setup.reads,
+            flaw: setup.flaw,
+        };
+        let all = plan.founders.iter().chain(&plan.spares);
+        let machines: Vec<_> = all.map(|(id, _)| Machine::new(*id, random.random())).collect();
         Self {
             now_us: 0,
             wires: Wires::new(random.random(), setup.flaw),
@@ -183,13 +192,21 @@ impl World {
         self.clients.history.check().map_err(|wrong| wrong.to_string())
     }
 
-    /// Starts every machine that is off.
+    /// Starts every machine that is off, but for spare ones that nobody has asked for.
     pub fn start_all(&mut self) {
         for at in 0..self.machines.len() {
-            if !self.machines[at].is_up() {
+            let is_wanted = at < self.plan.founders.len() || self.runs[at] > 0;
+            if is_wanted && !self.machines[at].is_up() {
                 self.start(at);
             }
         }
+    }
+
+    /// The machines whose nodes vote on the first shard, as its leader knows.
+    fn voters(&self) -> Vec<usize> {
+        let shard = |at: usize| self.machines[at].node()?.shard(ShardId::new(0)).cloned();
+        let voters = self.leader().and_then(shard).map(|shard| shard.voters()).unwrap_or_default();
+        (0..self.machines.len()).filter(|at| voters.contains(&self.machines[*at].id)).collect()
     }
 
     /// The collections `ledger` (strict) and `notes` (lww) are made.
@@ -428,7 +445,15 @@ impl World {
             self.ask_until_done(&what, move |node| async move { node.is_served(shard).await })?;
         }
         let end = self.now_us + HEAL_US_MAX;
-        while !self.clients.read_all(&self.machines, self.now_us) {
+        // Replacements that were begun are finished by themselves.
+        while !self.has_settled() {
+            if self.now_us > end {
+                return Err(format!("the groups do not settle: {}", self.states()));
+            }
+            self.tick()?;
+        }
+        let voters = self.voters();
+        while !self.clients.read_all(&self.machines, &voters, self.now_us) {
             if self.now_us > end {
                 return Err("the last reads were not answered".to_owned());
             }
@@ -443,13 +468,22 @@ impl World {
         Ok(())
     }
 
-    /// Whether every shard's rows are the same on all nodes.
+    /// Whether all shards have the same voters, and nobody else.
+    fn has_settled(&self) -> bool {
+        let Some(node) = self.leader().and_then(|at| self.machines[at].node()) else { return false };
+        let wanted: std::collections::BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
+        node.shards().iter().all(|shard| shard.voters() == wanted && shard.nodes() == wanted)
+    }
+
+    /// Whether every shard's rows are the same on all nodes that vote.
     fn agrees(&self) -> bool {
-        (0..self.plan.shards).all(|number| {
-            let mut digests = self.machines.iter().map(|machine| digest(machine, ShardId::new(number)));
-            let first = digests.next().flatten();
-            first.is_some() && digests.all(|other| other == first)
-        })
+        let voters = self.voters();
+        !voters.is_empty()
+            && (0..self.plan.shards).all(|number| {
+                let mut digests = voters.iter().map(|at| digest(&self.machines[*at], ShardId::new(number)));
+                let first = digests.next().flatten();
+                first.is_some() && digests.all(|other| other == first)
+            })
     }
 
     fn states(&self) -> String {
@@ -484,6 +518,7 @@ fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
         committed: metrics.local_committed.map_or(0, |id| id.index),
         applied: progress.index,
         scn: progress.scn,
+        majority: shard.majority(),
     })
 }
 

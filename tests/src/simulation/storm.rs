@@ -3,6 +3,7 @@
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use skerry_host::catalog::MemberStep;
 use skerry_model::NodeId;
 
 use super::World;
@@ -22,6 +23,8 @@ pub(super) struct Storm {
     next_us: u64,
     /// What is to be undone, and when.
     until: Vec<(u64, Undo)>,
+    /// Founders that were replaced, one for each spare machine that has come.
+    replaced: usize,
 }
 
 enum Undo {
@@ -34,7 +37,7 @@ enum Undo {
 
 impl Storm {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed ^ 0x5707), next_us: 0, until: Vec::new() }
+        Self { random: StdRng::seed_from_u64(seed ^ 0x5707), next_us: 0, until: Vec::new(), replaced: 0 }
     }
 
     /// Undoes what is over, and begins what begins.
@@ -76,7 +79,7 @@ impl Storm {
             world.machines.iter().map(|machine| machine.id).filter(|other| *other != id).collect();
         let now = world.now_us;
         let lasts = |random: &mut StdRng, most: u64| now + random.random_range(100_000..most);
-        match self.random.random_range(0..12) {
+        match self.random.random_range(0..13) {
             0 | 1 => {
                 let mut ids: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
                 ids.shuffle(&mut self.random);
@@ -128,7 +131,8 @@ impl Storm {
                 let until = lasts(&mut self.random, 2_000_000);
                 self.until.push((until, Undo::Disk(at)));
             }
-            _ => self.transfer(world, at, &others),
+            11 => self.transfer(world, at, &others),
+            _ => self.replace(world),
         }
     }
 
@@ -154,6 +158,22 @@ impl Storm {
         world.faults.add(if power { Kind::PowerLoss } else { Kind::Kill });
         let until = world.now_us + self.random.random_range(20_000..4_000_000);
         self.until.push((until, Undo::Start(at)));
+    }
+
+    /// A spare machine comes in the place of a founder. It is asked for once: what is wanted is logged, and then happens by
+    /// itself.
+    fn replace(&mut self, world: &mut World) {
+        let (founders, came) = (world.plan.founders.len(), self.replaced);
+        let Some((new, address)) = world.plan.spares.get(came).cloned() else { return };
+        let old = world.plan.founders[came % founders].0;
+        let asked = self.random.random_range(0..founders);
+        let Some(node) = world.machines[asked].node() else { return };
+        self.replaced += 1;
+        world.start(founders + came);
+        world.faults.add(Kind::Replace);
+        let step = MemberStep::Replace { old, new, address };
+        // Where that gets no answer the spare machine goes on waiting.
+        world.machines[asked].spawn(async move { drop(node.change_members(step).await) });
     }
 
     fn transfer(&mut self, world: &mut World, at: usize, others: &[NodeId]) {

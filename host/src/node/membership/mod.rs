@@ -38,10 +38,14 @@ impl Node {
         wanted.collect()
     }
 
-    /// The nodes that are wanted, and where they are reached.
-    pub(crate) fn members_now(&self) -> Vec<(NodeId, NodeAddress)> {
+    /// The nodes that are wanted, without those whose successor is there, and where they are reached.
+    #[must_use]
+    pub fn members_now(&self) -> Vec<(NodeId, NodeAddress)> {
         let wanted = self.wanted(&self.catalog_shard().state.catalog());
-        wanted.into_iter().map(|(node, wanted)| (node, wanted.address)).collect()
+        let is_there = |node: NodeId| self.shards().iter().all(|shard| shard.voters().contains(&node));
+        let stays = |wanted: &Wanted| wanted.until.is_none_or(|successor| !is_there(successor));
+        let stay = wanted.into_iter().filter(|(_, wanted)| stays(wanted));
+        stay.map(|(node, wanted)| (node, wanted.address)).collect()
     }
 
     /// Whether a node may talk to this one: it is wanted, or still in some group.
@@ -182,6 +186,14 @@ impl Shard {
     pub fn voters(&self) -> BTreeSet<NodeId> {
         let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
         metrics.membership().voter_ids().collect()
+    }
+
+    /// How many nodes are a majority of the voters; of the smaller set while they change.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
+        let sizes = metrics.membership().get_joint_config().iter().map(|voters| quorum::majority(voters.len()));
+        sizes.min().unwrap_or_default()
     }
 
     fn group(&self) -> Group {

@@ -10,8 +10,8 @@ use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_model::{NodeId, Scn, ShardId};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Node;
 use super::shard::{Refused, Shard};
+use super::{Node, Reads};
 use crate::consensus::network::message::{Lane, Request, Response};
 use crate::documents::record::{Applied, Effect, Record};
 use crate::limits::{LEADER_TIMEOUT, PROPOSAL_TIMEOUT, READ_TIMEOUT, RECORD_BYTES_MAX, SCN_AHEAD_MS_MAX};
@@ -103,7 +103,13 @@ impl Node {
         let late =
             || Problem::unavailable(Outcome::NotProposed, "this node does not keep up with its shard: try again");
         let no_quorum = || Problem::unavailable(Outcome::NotProposed, format!("shard {} has no quorum", shard.id));
-        let asked = timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(self.0.reads.policy())).await;
+        let ask = |policy| timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(policy));
+        let mut asked = ask(self.0.reads.policy()).await;
+        let is_without_lease = matches!(asked, Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))));
+        if self.0.reads == Reads::Lease && is_without_lease {
+            // Nobody has acknowledged anything for a lease, as in a group of one; a quorum can still be asked.
+            asked = ask(Reads::Quorum.policy()).await;
+        }
         let linearizer = match asked {
             Ok(Ok(linearizer)) => linearizer,
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {

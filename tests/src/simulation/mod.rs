@@ -242,7 +242,8 @@ impl World {
             }
             self.tick()?;
         }
-        Err(format!("within {} s of a whole network and healthy disks, not: {what}", HEAL_US_MAX / 1_000_000))
+        let seconds = HEAL_US_MAX / 1_000_000;
+        Err(format!("within {seconds} s of a whole network and healthy disks, not: {what}; {}", self.states()))
     }
 
     /// Lets time go by.

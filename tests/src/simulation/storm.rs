@@ -1,7 +1,7 @@
 //! Faults as they come: each begins at a random moment and is over after a while.
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use skerry_host::catalog::MemberStep;
 use skerry_model::NodeId;
@@ -131,7 +131,7 @@ impl Storm {
                 let until = lasts(&mut self.random, 2_000_000);
                 self.until.push((until, Undo::Disk(at)));
             }
-            11 => self.transfer(world, at, &others),
+            11 => self.transfer(world, at),
             _ => self.replace(world),
         }
     }
@@ -176,16 +176,15 @@ impl Storm {
         world.machines[asked].spawn(async move { drop(node.change_members(step).await) });
     }
 
-    fn transfer(&mut self, world: &mut World, at: usize, others: &[NodeId]) {
-        let Some(node) = world.machines[at].node().filter(|_| !others.is_empty()) else { return };
-        let to = others[self.random.random_range(0..others.len())];
-        for shard in node.shards() {
-            if shard.raft.is_leader() {
-                let raft = shard.raft.clone();
-                // Whether it works out is seen in who leads.
-                world.machines[at].spawn(async move { drop(raft.trigger().transfer_leader(to).await) });
-                world.faults.add(Kind::Transfer);
-            }
+    fn transfer(&mut self, world: &mut World, at: usize) {
+        let Some(node) = world.machines[at].node() else { return };
+        for shard in node.shards().iter().filter(|shard| shard.raft.is_leader()) {
+            let others: Vec<NodeId> = shard.voters().into_iter().filter(|other| *other != node.id()).collect();
+            let Some(to) = others.choose(&mut self.random).copied() else { continue };
+            let raft = shard.raft.clone();
+            // Whether it works out is seen in who leads.
+            world.machines[at].spawn(async move { drop(raft.trigger().transfer_leader(to).await) });
+            world.faults.add(Kind::Transfer);
         }
     }
 }

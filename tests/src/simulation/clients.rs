@@ -11,7 +11,7 @@ use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_host::node::Node;
 use skerry_model::engine::Write;
 
-use super::history::{Ask, Heard, History};
+use super::history::{Ask, Heard, History, Step};
 use super::machine::Machine;
 
 const CLIENTS: usize = 6;
@@ -99,6 +99,11 @@ impl Clients {
                 }
             }
         }
+    }
+
+    /// What is asked and not answered, for a report.
+    pub(super) fn unheard(&self) -> Vec<&Step> {
+        self.waiting.iter().flatten().map(|(number, _)| &self.history.steps()[*number]).collect()
     }
 
     /// Reads every document once more from each of these nodes; whether all of that is answered.

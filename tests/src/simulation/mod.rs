@@ -456,7 +456,8 @@ impl World {
         let voters = self.voters();
         while !self.clients.read_all(&self.machines, &voters, self.now_us) {
             if self.now_us > end {
-                return Err("the last reads were not answered".to_owned());
+                let unheard = self.clients.unheard();
+                return Err(format!("the last reads were not answered: {unheard:?}; {}", self.states()));
             }
             self.tick()?;
         }

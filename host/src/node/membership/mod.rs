@@ -147,6 +147,10 @@ impl Node {
         loop {
             tokio::time::sleep(STEER_PAUSE).await;
             let catalog = self.catalog_shard().state.catalog();
+            // Any of them may lead, and requests must find the way there.
+            for (node, address) in shard.addresses() {
+                self.0.peers.learn(node, &address);
+            }
             if catalog.members.is_gone(self.0.id) && !shard.nodes().contains(&self.0.id) {
                 shard.raft.runtime_config().elect(false);
             }
@@ -179,6 +183,12 @@ impl Shard {
     pub fn nodes(&self) -> BTreeSet<NodeId> {
         let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
         metrics.membership().nodes().map(|(node, _)| *node).collect()
+    }
+
+    /// Where each of them is reached.
+    fn addresses(&self) -> Vec<(NodeId, NodeAddress)> {
+        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
+        metrics.membership().nodes().map(|(node, address)| (*node, address.clone())).collect()
     }
 
     /// Those with a vote.

@@ -125,6 +125,7 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     ports: Vec<(u16, u16)>,
     shards: u16,
+    founders: usize,
     nodes: Vec<Option<Process>>,
 }
 
@@ -137,7 +138,8 @@ impl Cluster {
     pub fn start(binaries: Binaries, nodes: usize, shards: u16) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let ports = (0..nodes).map(|_| (free_port(), free_port())).collect();
-        let mut cluster = Self { binaries, folder, ports, shards, nodes: (0..nodes).map(|_| None).collect() };
+        let processes = (0..nodes).map(|_| None).collect();
+        let mut cluster = Self { binaries, folder, ports, shards, founders: nodes, nodes: processes };
         for node in 0..nodes {
             cluster.start_node(node);
         }
@@ -164,7 +166,8 @@ impl Cluster {
 
     /// Starts a node that is not running.
     pub fn start_node(&mut self, node: usize) {
-        let members = self.ports.iter().enumerate().flat_map(|(at, (http, port))| {
+        let is_known = |at: &usize| *at < self.founders || *at == node;
+        let members = self.ports.iter().enumerate().filter(|(at, _)| is_known(at)).flat_map(|(at, (http, port))| {
             ["--member".to_owned(), format!("{}=127.0.0.1:{http},127.0.0.1:{port}", at + 1)]
         });
         let (http, port) = self.ports[node];

@@ -169,11 +169,12 @@ impl Node {
         }
     }
 
-    /// The node that a shard is meant for when there are several shards: one after the other gets the next node.
+    /// The node that a shard is meant for while this one leads more than its share: each shard is meant for the next node.
     fn preferred(&self, shard: &Shard, wanted: &BTreeMap<NodeId, Wanted>) -> Option<NodeId> {
         let may: Vec<NodeId> = wanted.iter().filter(|(_, wanted)| !wanted.drained).map(|(node, _)| *node).collect();
-        let several = self.shards().len() > 1 && !may.is_empty();
-        several.then(|| may[usize::from(shard.id.get()) % may.len()])
+        let led = self.shards().iter().filter(|shard| shard.raft.is_leader()).count();
+        let leads_too_much = !may.is_empty() && led > self.shards().len().div_ceil(may.len());
+        leads_too_much.then(|| may[usize::from(shard.id.get()) % may.len()])
     }
 }
 

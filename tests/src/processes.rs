@@ -64,9 +64,26 @@ impl Process {
     /// # Panics
     /// When it does not end in time.
     pub fn stop(&mut self) -> bool {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill is there");
-        assert!(killed.success(), "it runs");
+        self.signal("TERM");
         self.ended()
+    }
+
+    /// Sends a signal by its name, such as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill is there");
+        assert!(sent.success(), "it runs");
+    }
+
+    /// Whether it has ended, well or not.
+    ///
+    /// # Panics
+    /// When it was never there.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it ran").is_some()
     }
 
     /// Waits for the end. Answers whether it ended well.

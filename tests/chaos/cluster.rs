@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use skerry_host::consensus::log_store::{Held, Line, inspect};
+use skerry_model::ShardId;
+use skerry_store::fjall::FjallLog;
 use skerry_tests::processes::{Process, http, until};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -13,7 +16,7 @@ use super::links::Links;
 
 /// Nodes of the cluster.
 pub(super) const NODES: usize = 3;
-const SHARDS: usize = 2;
+const SHARDS: u16 = 2;
 const SKERRY: &str = env!("CARGO_BIN_EXE_skerry-under-test");
 const DISK_KIB: u64 = 2 << 20;
 /// How long a question to a node may take while the cluster is whole.
@@ -29,12 +32,20 @@ struct Place {
     called: SocketAddr,
 }
 
+/// What leaders make sure of before they answer a read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reads {
+    Quorum,
+    Lease,
+}
+
 /// The cluster. Processes end before their disks are unmounted, and those before the folder goes.
 pub(super) struct Cluster {
     nodes: [Option<Process>; NODES],
     disks: Vec<Disk>,
     places: [Place; NODES],
     folder: TempDir,
+    reads: Reads,
     pub(super) links: Links,
 }
 
@@ -43,7 +54,7 @@ impl Cluster {
     ///
     /// The founder's list of members is what every node calls its peers by, so it must name the proxies; and a node
     /// listens where its own list says. So the founder listens at its proxy's address until the cluster is founded.
-    pub(super) fn start(runtime: &Handle, seed: u64) -> Self {
+    pub(super) fn start(runtime: &Handle, reads: Reads) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let mut ports = quiet_ports();
         let mut address = || SocketAddr::from(([127, 0, 0, 1], ports.next().expect("there are free ports")));
@@ -51,10 +62,10 @@ impl Cluster {
         let data = |node: usize| data(folder.path(), node);
         let disks = (0..NODES).map(|node| Disk::mount(&data(node))).collect::<Result<Vec<_>, _>>();
         let disks = disks.unwrap_or_else(|reason| {
-            println!("chaos: seed {seed}: no full disks: {reason}");
+            println!("chaos: no full disks: {reason}");
             Vec::new()
         });
-        let mut founder = Process::start(SKERRY, &arguments(&places, 0, places[0].called, &data(0)));
+        let mut founder = Process::start(SKERRY, &arguments(&places, 0, places[0].called, &data(0), reads));
         until("the cluster to be founded", || {
             assert!(!founder.has_ended(), "{}", founder.said());
             http(&format!("http://{}/v1/cluster", places[0].http), "GET", None)
@@ -64,7 +75,7 @@ impl Cluster {
         assert!(founder.stop(), "{}", founder.said());
         let links = Links::start(runtime, places.map(|place| (place.called, place.listens)));
         let links = links.expect("the founder has left its port");
-        let mut cluster = Self { nodes: [const { None }; NODES], disks, places, folder, links };
+        let mut cluster = Self { nodes: [const { None }; NODES], disks, places, folder, reads, links };
         (0..NODES).for_each(|node| cluster.start_node(node));
         cluster.ready();
         cluster
@@ -72,7 +83,8 @@ impl Cluster {
 
     /// Starts a node that is not running.
     pub(super) fn start_node(&mut self, node: usize) {
-        let arguments = arguments(&self.places, node, self.places[node].listens, &data(self.folder.path(), node));
+        let data = data(self.folder.path(), node);
+        let arguments = arguments(&self.places, node, self.places[node].listens, &data, self.reads);
         self.nodes[node] = Some(Process::start(SKERRY, &arguments));
     }
 
@@ -107,7 +119,7 @@ impl Cluster {
                 let client = skerry_api::client::Client::new(&[url], None).expect("it is a URL");
                 tokio::time::timeout(GLANCE, client.cluster()).await
             });
-            let leader = asked.ok()?.ok()?.shards.get(shard % SHARDS)?.leader?;
+            let leader = asked.ok()?.ok()?.shards.get(shard % usize::from(SHARDS))?.leader?;
             usize::try_from(leader.get()).ok()?.checked_sub(1)
         })
     }
@@ -117,6 +129,32 @@ impl Cluster {
         format!("http://{}", self.places[node].http)
     }
 
+    /// Stops every node and compares their logs, as far as all of them know it to be committed: answers how many entries
+    /// that is, or the first that two nodes hold differently.
+    pub(super) fn stop_and_compare_logs(&mut self) -> Result<usize, String> {
+        for node in 0..NODES {
+            assert!(self.node(node).stop(), "{}", self.node(node).said());
+        }
+        let logs = (0..NODES).map(|node| FjallLog::open(&data(self.folder.path(), node).join("log")));
+        let logs = logs.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let mut compared = 0;
+        for shard in (0..SHARDS).map(ShardId::new) {
+            let held = logs.iter().map(|log| inspect(log, shard, 0)).collect::<Result<Vec<_>, _>>();
+            let held = held.map_err(|error| error.to_string())?;
+            let committed = held.iter().map(|held| held.committed.map_or(0, |id| id.index)).min().unwrap_or_default();
+            let known = |held: &Held| held.entries.iter().copied().filter(|line| line.id.index <= committed).collect();
+            let [first, others @ ..]: [Vec<Line>; NODES] = std::array::from_fn(|node| known(&held[node]));
+            for other in others {
+                let pair = first.iter().zip(&other).find(|(one, other)| one != other);
+                if pair.is_some() || first.len() != other.len() {
+                    return Err(format!("shard {shard}: {} and {} entries, {pair:?}", first.len(), other.len()));
+                }
+            }
+            compared += first.len();
+        }
+        Ok(compared)
+    }
+
     /// The node's disk, where it has one of its own.
     pub(super) fn disk(&self, node: usize) -> Option<&Disk> {
         self.disks.get(node)
@@ -124,19 +162,23 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    /// What a run that failed leaves for whoever looks into it: what the nodes said last, and their data where
+    /// `SKERRY_CHAOS_KEEP` names a folder for it.
     fn drop(&mut self) {
         const LINES: usize = 40;
-        for (node, process) in self.nodes.iter().enumerate() {
-            if std::thread::panicking()
-                && let Some(process) = process
-            {
-                let said = process.said();
-                let lines: Vec<_> = said.lines().rev().take(LINES).collect();
-                println!("node {} said at last:", node + 1);
-                lines.iter().rev().for_each(|line| println!("  {line}"));
-            }
+        let failed = std::thread::panicking();
+        for (node, process) in self.nodes.iter().enumerate().filter(|_| failed) {
+            let said = process.as_ref().map(Process::said).unwrap_or_default();
+            let lines: Vec<_> = said.lines().rev().take(LINES).collect();
+            println!("node {} said at last:", node + 1);
+            lines.iter().rev().for_each(|line| println!("  {line}"));
         }
         self.nodes = [const { None }; NODES];
+        if let Some(keep) = std::env::var_os("SKERRY_CHAOS_KEEP").filter(|_| failed) {
+            let (from, to) = (format!("{}/.", self.folder.path().display()), PathBuf::from(keep));
+            let copied = run("cp", &["-a", &from, &to.display().to_string()]);
+            println!("chaos: the nodes' data is in {}: {copied:?}", to.display());
+        }
     }
 }
 
@@ -144,13 +186,14 @@ fn data(folder: &Path, node: usize) -> PathBuf {
     folder.join(format!("core-{}", node + 1))
 }
 
-fn arguments(places: &[Place; NODES], node: usize, listens: SocketAddr, data: &Path) -> Vec<String> {
+fn arguments(places: &[Place; NODES], node: usize, listens: SocketAddr, data: &Path, reads: Reads) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
     option("--node-id", (node + 1).to_string());
     option("--http", places[node].http.to_string());
     option("--node-addr", listens.to_string());
     option("--data", data.display().to_string());
+    option("--reads", format!("{reads:?}").to_lowercase());
     for (at, place) in places.iter().enumerate() {
         let called = if at == node { listens } else { place.called };
         option("--member", format!("{}={},{called}", at + 1, place.http));

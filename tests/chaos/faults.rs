@@ -54,6 +54,7 @@ const ALL: [Fault; 9] = [
 pub(super) struct Faults {
     random: StdRng,
     runtime: Handle,
+    begun: Instant,
     /// What is left of the current round.
     round: Vec<Fault>,
     pub(super) counts: BTreeMap<Fault, u64>,
@@ -68,6 +69,7 @@ impl Faults {
         Self {
             random: StdRng::seed_from_u64(seed),
             runtime: runtime.clone(),
+            begun: Instant::now(),
             round: Vec::new(),
             counts: possible.map(|fault| (fault, 0)).collect(),
             ended_by_full_disk: 0,
@@ -87,6 +89,7 @@ impl Faults {
         }
         let Some(fault) = self.round.pop() else { return };
         let nodes = self.nodes(cluster);
+        println!("chaos: after {} ms: {fault:?} {:?}", self.begun.elapsed().as_millis(), nodes.map(|node| node + 1));
         match fault {
             Fault::Kill => self.kill(cluster, &nodes),
             Fault::Pause => self.pause(cluster, &nodes),

@@ -142,6 +142,7 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     ports: Vec<(u16, u16)>,
     shards: u16,
+    options: Vec<String>,
     nodes: Vec<Option<Process>>,
 }
 
@@ -152,9 +153,19 @@ impl Cluster {
     /// When it does not.
     #[must_use]
     pub fn start(binaries: Binaries, nodes: usize, shards: u16) -> Self {
+        Self::start_with(binaries, nodes, shards, &[])
+    }
+
+    /// The same, with more options for each node.
+    ///
+    /// # Panics
+    /// When a node does not serve in time.
+    #[must_use]
+    pub fn start_with(binaries: Binaries, nodes: usize, shards: u16, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let ports = (0..nodes).map(|_| (free_port(), free_port())).collect();
-        let mut cluster = Self { binaries, folder, ports, shards, nodes: (0..nodes).map(|_| None).collect() };
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut cluster = Self { binaries, folder, ports, shards, options, nodes: (0..nodes).map(|_| None).collect() };
         for node in 0..nodes {
             cluster.start_node(node);
         }
@@ -197,6 +208,7 @@ impl Cluster {
             self.data(node).display().to_string(),
         ];
         arguments.extend(members);
+        arguments.extend(self.options.iter().cloned());
         if node == 0 {
             arguments.extend(["--bootstrap".to_owned(), "--shards".to_owned(), self.shards.to_string()]);
         }

@@ -142,7 +142,7 @@ fn judge(nodes: &impl Nodes, follower: usize, request: Queued, outcome: &mut Out
     let is_explained = match kind {
         Kind::Free if answer.is_success() => there == QUEUED,
         Kind::Free if may_be_unknown => there == SUCCESSOR || there == QUEUED,
-        _ => !answer.is_success() && there == SUCCESSOR,
+        _ => matches!(answer.status, 412 | 503) && there == SUCCESSOR,
     };
     if !is_explained {
         outcome.old_writes.push(format!("{path}: {answer:?}, and then it is {there}"));

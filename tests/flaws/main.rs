@@ -2,9 +2,15 @@
 //! of the flaw in the same run.
 
 #[cfg(test)]
+mod exchange;
+#[cfg(test)]
+mod flawed;
+#[cfg(test)]
 mod v01_durable_vote;
 #[cfg(test)]
 mod v02_quorum;
+#[cfg(test)]
+mod v03_fencing;
 #[cfg(test)]
 mod v03_lease_after_restart;
 #[cfg(test)]

@@ -64,9 +64,26 @@ impl Process {
     /// # Panics
     /// When it does not end in time.
     pub fn stop(&mut self) -> bool {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill is there");
-        assert!(killed.success(), "it runs");
+        self.signal("TERM");
         self.ended()
+    }
+
+    /// Sends a signal by its name, such as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill is there");
+        assert!(sent.success(), "it runs");
+    }
+
+    /// Whether it has ended, well or not.
+    ///
+    /// # Panics
+    /// When it was never there.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it ran").is_some()
     }
 
     /// Waits for the end. Answers whether it ended well.
@@ -126,6 +143,7 @@ pub struct Cluster {
     ports: Vec<(u16, u16)>,
     shards: u16,
     founders: usize,
+    options: Vec<String>,
     nodes: Vec<Option<Process>>,
 }
 
@@ -136,10 +154,20 @@ impl Cluster {
     /// When it does not.
     #[must_use]
     pub fn start(binaries: Binaries, nodes: usize, shards: u16) -> Self {
+        Self::start_with(binaries, nodes, shards, &[])
+    }
+
+    /// The same, with more options for each node.
+    ///
+    /// # Panics
+    /// When a node does not serve in time.
+    #[must_use]
+    pub fn start_with(binaries: Binaries, nodes: usize, shards: u16, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let ports = (0..nodes).map(|_| (free_port(), free_port())).collect();
+        let options = options.iter().map(|&option| option.to_owned()).collect();
         let processes = (0..nodes).map(|_| None).collect();
-        let mut cluster = Self { binaries, folder, ports, shards, founders: nodes, nodes: processes };
+        let mut cluster = Self { binaries, folder, ports, shards, founders: nodes, options, nodes: processes };
         for node in 0..nodes {
             cluster.start_node(node);
         }
@@ -183,6 +211,7 @@ impl Cluster {
             self.data(node).display().to_string(),
         ];
         arguments.extend(members);
+        arguments.extend(self.options.iter().cloned());
         if node == 0 {
             arguments.extend(["--bootstrap".to_owned(), "--shards".to_owned(), self.shards.to_string()]);
         }

@@ -31,7 +31,7 @@ impl Node {
                 if !head.live {
                     continue;
                 }
-                let rows = &self.shards()[shard].state.store;
+                let rows = &self.shards()[shard].state.store();
                 let seen = read::version(rows, collection.id, &key, head.epoch, head.version)
                     .map_err(|error| storage_problem(&error))?;
                 let Some(view) = seen.view else { continue };
@@ -67,7 +67,8 @@ impl Node {
             if let Some(after) = after {
                 range = range.behind(head::key(collection, after), Direction::Forward);
             }
-            let heads = read::heads(&shard.state.store, &range, SCAN_STEP).map_err(|error| storage_problem(&error))?;
+            let heads =
+                read::heads(&shard.state.store(), &range, SCAN_STEP).map_err(|error| storage_problem(&error))?;
             if heads.len() == SCAN_STEP {
                 let last = heads.last().map(|(_, key, _)| key.clone());
                 read_to = match (read_to, last) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::env::executor::Inline;
 use skerry_host::env::runtime::{seed_of_this_thread, seed_this_thread};
@@ -62,6 +63,8 @@ pub struct Plan {
     pub members: Vec<(NodeId, NodeAddress)>,
     /// Its shards.
     pub shards: u16,
+    /// When its logs are purged.
+    pub thresholds: Thresholds,
 }
 
 struct SimulatedClock {
@@ -144,6 +147,7 @@ impl Machine {
             listen: address.expect("every machine is a member"),
             bootstrap: self.id == plan.members[0].0,
             shards: plan.shards,
+            thresholds: plan.thresholds,
             log,
             log_writer: Arc::clone(&log_writer),
             state: Arc::clone(&state),

@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skerry_host::catalog::Step;
 use skerry_host::consensus::log_store::inspect;
+use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::documents::keys::fold;
 use skerry_host::node::Node;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub nodes: u64,
     /// Shards of the cluster.
     pub shards: u16,
+    /// When logs are purged, and how large the chunks of a snapshot are.
+    pub thresholds: Thresholds,
     /// How long faults happen, in microseconds of its own time.
     pub storm_us: u64,
 }
@@ -58,9 +61,23 @@ impl Setup {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let nodes = [1, 3, 3, 3, 5, 5, 7][random.random_range(0..7)];
+        let nodes = [1, 3, 3, 3, 5, 5, 5][random.random_range(0..7)];
         let shards = [1, 1, 2, 4][random.random_range(0..4)];
-        Self { seed, nodes, shards, storm_us: random.random_range(8_000_000..20_000_000) }
+        let storm_us = random.random_range(8_000_000..20_000_000);
+        Self { seed, nodes, shards, thresholds: thresholds(&mut random), storm_us }
+    }
+}
+
+/// Mostly low, so that logs are purged and nodes come back by snapshot; a world with the product's purges nothing.
+fn thresholds(random: &mut StdRng) -> Thresholds {
+    if random.random_bool(0.1) {
+        return Thresholds::default();
+    }
+    Thresholds {
+        entries_between: random.random_range(3..30),
+        entries_kept: random.random_range(0..10),
+        purge_entries_min: random.random_range(1..5),
+        chunk_bytes: [1, 500, 4_000, 100_000][random.random_range(0..4)],
     }
 }
 
@@ -73,6 +90,8 @@ pub struct Report {
     pub answered: usize,
     /// Leaders seen.
     pub elections: u64,
+    /// Snapshots that nodes came back by.
+    pub snapshots: u64,
     /// A digest of all that was delivered: the same seed gives the same one.
     pub trace: String,
 }
@@ -120,6 +139,8 @@ struct World {
     logs_due_us: u64,
     /// The leaders that were seen.
     leaders: std::collections::BTreeSet<(ShardId, u64)>,
+    /// The generation that each shard has reached on each node: every snapshot that is installed makes another.
+    generations: std::collections::BTreeMap<(NodeId, ShardId), u64>,
     faults: Counts,
 }
 
@@ -130,7 +151,7 @@ impl World {
             let address = NodeAddress { node: format!("node-{id}:1"), http: format!("http://node-{id}") };
             (NodeId::new(id), address)
         });
-        let plan = Plan { members: members.collect(), shards: setup.shards };
+        let plan = Plan { members: members.collect(), shards: setup.shards, thresholds: setup.thresholds };
         let machines: Vec<_> = plan.members.iter().map(|(id, _)| Machine::new(*id, random.random())).collect();
         Self {
             now_us: 0,
@@ -142,6 +163,7 @@ impl World {
             checkers: checkers::all(),
             logs_due_us: 0,
             leaders: std::collections::BTreeSet::new(),
+            generations: std::collections::BTreeMap::new(),
             faults: Counts::default(),
         }
     }
@@ -227,6 +249,7 @@ impl World {
             machine.tick(self.now_us, TICK);
         }
         self.clients.hear();
+        self.count_snapshots();
         let with_logs = self.now_us >= self.logs_due_us;
         if with_logs {
             self.logs_due_us = self.now_us + LOGS_EVERY_US;
@@ -238,6 +261,15 @@ impl World {
             }
         }
         checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+    }
+
+    fn count_snapshots(&mut self) {
+        for machine in &self.machines {
+            let Some(node) = machine.node() else { continue };
+            for shard in node.shards() {
+                self.generations.insert((machine.id, shard.id), shard.state.generation());
+            }
+        }
     }
 
     fn view(&self, with_logs: bool) -> Result<View, String> {
@@ -253,6 +285,7 @@ impl World {
                 };
                 if with_logs {
                     let held = inspect(&machine.disk.log(), shard, 0).map_err(|error| error.to_string())?;
+                    view.purged = held.purged.map(|purged| purged.index);
                     view.vote = held.vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for));
                     let lines = held.entries.into_iter().map(|line| LogLine {
                         index: line.id.index,
@@ -324,6 +357,7 @@ impl World {
             faults,
             answered: self.clients.history.answered(),
             elections: self.leaders.len() as u64,
+            snapshots: self.generations.values().sum(),
             trace: self.wires.trace(),
         }
     }
@@ -348,7 +382,7 @@ fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
 /// A digest of a shard's rows on a node, without what is local to it.
 fn digest(machine: &Machine, shard: ShardId) -> Option<blake3::Hash> {
     let node = machine.node()?;
-    let store = &node.shard(shard)?.state.store;
+    let store = node.shard(shard)?.state.store();
     let rows = store.scan(&KeyRange::all(), Limit::rows(usize::MAX), Direction::Forward).ok()?;
     let mut hasher = blake3::Hasher::new();
     for (key, value) in rows.iter().filter(|(key, _)| !fold::is_fold(key)) {

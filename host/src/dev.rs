@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
 use crate::limits::NODE_PORT_OFFSET;
+use crate::node::Reads;
 use crate::server::{self, ServeOptions};
 
 /// Core nodes listen on 7401 to 7403, their node ports on 8401 to 8403.
@@ -160,6 +161,7 @@ async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result
         bootstrap: at == 0,
         members: members.collect(),
         shards: None,
+        reads: Reads::default(),
     };
     server::run(serve, stop, || {}).await.map_err(|source| Error::Core { node, source })
 }

@@ -71,7 +71,7 @@ pub const JOIN_PAUSE: Duration = Duration::from_millis(300);
 /// How long a node that stops waits for its shards.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many nodes a cluster may have.
-pub const CLUSTER_SIZES: [usize; 3] = [1, 3, 5];
+pub const CLUSTER_SIZES: [usize; 4] = [1, 3, 5, 7];
 /// How far a node port lies above its HTTP port where nothing else is said.
 pub const NODE_PORT_OFFSET: u16 = 1_000;
 /// Shards of a cluster.

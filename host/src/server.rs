@@ -18,7 +18,7 @@ use crate::consensus::types::NodeAddress;
 use crate::env::executor::Threads;
 use crate::env::network::Tcp;
 use crate::limits::EVALUATION_THREADS;
-use crate::node::{self, Running, StartError};
+use crate::node::{self, Reads, Running, StartError};
 use crate::telemetry::metrics::Metrics;
 
 /// What `skerry serve` is told.
@@ -36,6 +36,8 @@ pub struct ServeOptions {
     pub bootstrap: bool,
     /// Every node of the cluster, this one among them.
     pub members: Vec<(NodeId, NodeAddress)>,
+    /// What linearizable reads rely on.
+    pub reads: Reads,
     /// How many shards a new cluster gets; none for one per four processor cores, 1 to 8.
     pub shards: Option<u16>,
 }
@@ -115,6 +117,7 @@ fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
         bootstrap: options.bootstrap,
         shards: options.shards.unwrap_or_else(default_shards),
         thresholds: Thresholds::default(),
+        reads: options.reads,
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,
         state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),

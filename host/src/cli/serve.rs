@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
 use crate::limits::{CLUSTER_SIZES, NODE_PORT_OFFSET, SHARDS_MAX};
+use crate::node::Reads;
 use crate::server::{self, ServeOptions};
 use crate::telemetry::logs;
 
@@ -38,9 +39,30 @@ pub(super) struct Serve {
     /// How many shards a new cluster has [default: one per four processor cores, 1 to 8]
     #[arg(long, value_name = "N", requires = "bootstrap", value_parser = clap::value_parser!(u16).range(1..=i64::from(SHARDS_MAX)))]
     shards: Option<u16>,
+    /// What a leader makes sure of before it answers a linearizable read: that a quorum still follows it, or that one did
+    /// less than a lease ago, which takes no message but trusts clocks to run alike
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    reads: ReadsArgument,
     /// Write the log as JSON
     #[arg(long)]
     log_json: bool,
+}
+
+/// [`Reads`] on the command line.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum ReadsArgument {
+    #[default]
+    Quorum,
+    Lease,
+}
+
+impl From<ReadsArgument> for Reads {
+    fn from(reads: ReadsArgument) -> Self {
+        match reads {
+            ReadsArgument::Quorum => Self::Quorum,
+            ReadsArgument::Lease => Self::Lease,
+        }
+    }
 }
 
 /// A node of the cluster.
@@ -74,7 +96,7 @@ pub(super) enum Error {
     Member { found: String },
     #[error("the node port of {http} would be past 65535: name it with --node-addr or in --member")]
     NodePort { http: SocketAddr },
-    #[error("--member names {count} nodes, a cluster has 1, 3 or 5")]
+    #[error("--member names {count} nodes, a cluster has 1, 3, 5 or 7")]
     ClusterSize { count: usize },
     #[error("--member names node {id} twice")]
     MemberTwice { id: u64 },
@@ -125,6 +147,7 @@ impl Serve {
             bootstrap: self.bootstrap,
             members: members.into_iter().map(address).collect(),
             shards: self.shards,
+            reads: self.reads.into(),
         })
     }
 }

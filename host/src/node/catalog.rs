@@ -147,9 +147,8 @@ impl Node {
             self.store_component(shard, digest, &component).await?;
         }
         let staged_on = self.stage(shard, digest).await;
-        let members = self.0.peers.founding().members.len();
-        if staged_on.len() <= members / 2 {
-            let detail = format!("only {} of {members} nodes have the plugin ready: try again", staged_on.len());
+        if !shard.is_quorum(&staged_on.iter().copied().collect()) {
+            let detail = format!("only {} nodes have the plugin ready, no quorum: try again", staged_on.len());
             return Err(Problem::unavailable(Outcome::NotProposed, detail).into());
         }
         let replaced = shard.state.catalog().plugin(&name).map(|plugin| plugin.active).filter(|old| *old != digest);

@@ -26,7 +26,7 @@ use crate::identity::Identities;
 pub(crate) use documents::known;
 pub use plugins::NodePlugins;
 pub use shard::Shard;
-pub use start::{Options, Running, StartError, start};
+pub use start::{Options, Reads, Running, StartError, start};
 
 /// A core node. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     plugins: Arc<NodePlugins>,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
+    reads: Reads,
     core: Author,
     /// Until then the node grants no vote: before its restart it may have acknowledged a leader's lease.
     votes_from: tokio::time::Instant,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use skerry_api::problem::{Kind, Outcome, Problem};
@@ -104,7 +103,7 @@ impl Node {
         let late =
             || Problem::unavailable(Outcome::NotProposed, "this node does not keep up with its shard: try again");
         let no_quorum = || Problem::unavailable(Outcome::NotProposed, format!("shard {} has no quorum", shard.id));
-        let asked = timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
+        let asked = timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(self.0.reads.policy())).await;
         let linearizer = match asked {
             Ok(Ok(linearizer)) => linearizer,
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {

@@ -1,6 +1,6 @@
 //! One shard on this node: its Raft group, its replica, and the requests that wait for its documents.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -12,6 +12,7 @@ use skerry_model::{NodeId, ShardId, Term};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::slots::Place;
+use crate::consensus::quorum;
 use crate::consensus::snapshot::Receiver;
 use crate::consensus::state_machine::{ShardState, StateMachine};
 use crate::consensus::types::Raft;
@@ -88,6 +89,14 @@ impl Shard {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.metrics().borrow_watched().current_leader
+    }
+
+    /// Whether these nodes are a quorum of the group, as far as this node knows its membership.
+    #[must_use]
+    pub fn is_quorum(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        quorum::is_quorum(metrics.membership_config.membership().get_joint_config(), nodes)
     }
 
     /// The term this node is in.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, ReadPolicy, SnapshotPolicy};
 use skerry_model::env::{Clock, Random};
 use skerry_model::ids::Nonce;
 use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
@@ -52,6 +52,8 @@ pub struct Options {
     pub shards: u16,
     /// When logs are purged.
     pub thresholds: Thresholds,
+    /// What linearizable reads rely on.
+    pub reads: Reads,
     /// The log database.
     pub log: Arc<dyn LogDb>,
     /// Writes to it.
@@ -66,6 +68,25 @@ pub struct Options {
     pub random: Arc<dyn Random>,
     /// Where evaluations run.
     pub executor: Arc<dyn Executor>,
+}
+
+/// What a leader makes sure of before it answers a linearizable read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// That a quorum still takes it for the leader (ReadIndex; Ongaro 2014, section 6.4): right whatever clocks do.
+    #[default]
+    Quorum,
+    /// That a quorum did less than a lease ago: no message, but clocks must run at about the same rate.
+    Lease,
+}
+
+impl Reads {
+    pub(super) fn policy(self) -> ReadPolicy {
+        match self {
+            Self::Quorum => ReadPolicy::ReadIndex,
+            Self::Lease => ReadPolicy::LeaseRead,
+        }
+    }
 }
 
 /// Why a node did not start.
@@ -194,6 +215,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         executor: options.executor,
         clock: options.clock,
+        reads: options.reads,
         core: core_author(peers.founding().timeline),
         votes_from: tokio::time::Instant::now() + wait,
         peers,
@@ -322,7 +344,7 @@ fn check_members(options: &Options) -> Result<(), StartError> {
     let members = |text: String| Err(StartError::Members(text));
     let count = options.members.len();
     if !CLUSTER_SIZES.contains(&count) {
-        return members(format!("a cluster has 1, 3 or 5 nodes, --member names {count}"));
+        return members(format!("a cluster has 1, 3, 5 or 7 nodes, --member names {count}"));
     }
     let by_id: BTreeMap<_, _> = options.members.iter().map(|(id, address)| (*id, address)).collect();
     if by_id.len() != count {
@@ -352,6 +374,9 @@ async fn open_shards(
         election_timeout_min: ELECTION_MS_MIN,
         election_timeout_max: ELECTION_MS_MAX,
         enable_pre_vote: Some(true),
+        // A leader's entries reach its followers while its own disk still works on them. One that crashed may have lost
+        // some of them, so under the same term it would write others in their place.
+        enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(thresholds.entries_between),
         replication_lag_threshold: u64::MAX,
         max_in_snapshot_log_to_keep: thresholds.entries_kept,

@@ -33,7 +33,12 @@ impl Checker for LogMatching {
                 let known = self.entries.entry((shard, index, term)).or_insert((line.digest, previous));
                 let differs = known.0 != line.digest || matches!((known.1, previous), (Some(a), Some(b)) if a != b);
                 if differs {
-                    return Err(format!("shard {shard}: entry {index} of term {term} is another one on node {node}"));
+                    let contents = if known.0 == line.digest { "follows another term" } else { "is another one" };
+                    return Err(format!(
+                        "shard {shard}: entry {index} of term {term} {contents} on node {node}: {previous:?} is before \
+                         it, {:?} elsewhere",
+                        known.1
+                    ));
                 }
             }
         }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use skerry_model::{NodeId, Scn, ShardId};
 
+use crate::simulation::network::Grant;
+
 mod committed_immutable;
 mod committed_on_quorum;
 mod election_safety;
@@ -21,8 +23,8 @@ mod vote_safety;
 pub struct ShardView {
     /// What the running node says; `None` when none runs.
     pub running: Option<RunningView>,
-    /// The vote on the disk: term and candidate.
-    pub vote: Option<(u64, NodeId)>,
+    /// The vote on the disk.
+    pub vote: Option<VoteView>,
     /// The last index purged from the log on the disk; the node's state holds what was there.
     pub purged: Option<u64>,
     /// The log on the disk: an entry's index, its term, and a digest of its contents.
@@ -36,6 +38,17 @@ impl ShardView {
         let applied = self.running.map(|running| running.applied).filter(|applied| *applied > 0);
         self.log.iter().filter(move |line| applied.is_some_and(|applied| line.index <= applied))
     }
+}
+
+/// A vote on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoteView {
+    /// Its term.
+    pub term: u64,
+    /// The candidate, or the leader.
+    pub to: NodeId,
+    /// Whether it acknowledges a leader that was elected, by this vote or without it.
+    pub elected: bool,
 }
 
 /// One entry on a disk.
@@ -73,6 +86,8 @@ pub struct RunningView {
 pub struct View {
     /// Every shard on every node.
     pub nodes: Vec<(NodeId, Vec<ShardView>)>,
+    /// Votes granted since the last moment.
+    pub grants: Vec<Grant>,
 }
 
 impl View {
@@ -174,7 +189,8 @@ mod testing {
 
     /// One shard on nodes 1, 2, …
     pub(super) fn view(shards: Vec<ShardView>) -> View {
-        View { nodes: (1..).map(NodeId::new).zip(shards.into_iter().map(|shard| vec![shard])).collect() }
+        let nodes = (1..).map(NodeId::new).zip(shards.into_iter().map(|shard| vec![shard])).collect();
+        View { nodes, grants: Vec::new() }
     }
 
     /// The checker takes the first moments, and not the last.

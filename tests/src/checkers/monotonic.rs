@@ -21,7 +21,7 @@ impl Checker for Monotonic {
     fn look(&mut self, view: &View) -> Result<(), String> {
         for (node, shard, on_node) in view.shards() {
             let at = (shard, node);
-            if let Some((term, _)) = on_node.vote {
+            if let Some(term) = on_node.vote.map(|vote| vote.term) {
                 let known = self.terms.insert(at, term).unwrap_or_default();
                 if term < known {
                     return Err(format!("shard {shard}: the term on node {node}'s disk fell from {known} to {term}"));
@@ -40,13 +40,16 @@ impl Checker for Monotonic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ShardView;
     use super::super::testing::{refuses, running, view};
+    use super::super::{ShardView, VoteView};
     use super::*;
 
     #[test]
     fn what_falls_is_found() {
-        let voted = |term| view(vec![ShardView { vote: Some((term, NodeId::new(1))), ..ShardView::default() }]);
+        let voted = |term| {
+            let vote = VoteView { term, to: NodeId::new(1), elected: false };
+            view(vec![ShardView { vote: Some(vote), ..ShardView::default() }])
+        };
         refuses(Monotonic::default(), vec![voted(4), voted(3)]);
         refuses(Monotonic::default(), vec![view(vec![running(4, false, 9)]), view(vec![running(4, false, 8)])]);
         refuses(Monotonic::default(), vec![view(vec![running(4, false, 9)]), view(vec![running(3, false, 9)])]);

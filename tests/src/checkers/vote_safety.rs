@@ -1,14 +1,17 @@
-//! A node votes for at most one candidate in a term, and its vote outlives a crash (Ongaro 2014, section 3.4).
+//! A node votes for at most one candidate in a term, its vote outlives a crash, and all acknowledge the same leader of a
+//! term (Ongaro 2014, section 3.4).
 
 use std::collections::BTreeMap;
 
 use skerry_model::{NodeId, ShardId};
 
 use super::{Checker, View};
+use crate::simulation::network::Grant;
 
 #[derive(Default)]
 pub(super) struct VoteSafety {
     votes: BTreeMap<(ShardId, NodeId, u64), NodeId>,
+    leaders: BTreeMap<(ShardId, u64), NodeId>,
 }
 
 impl Checker for VoteSafety {
@@ -17,12 +20,22 @@ impl Checker for VoteSafety {
     }
 
     fn look(&mut self, view: &View) -> Result<(), String> {
-        for (node, shard, on_node) in view.shards() {
-            let Some((term, candidate)) = on_node.vote else { continue };
-            let known = *self.votes.entry((shard, node, term)).or_insert(candidate);
+        for Grant { shard, term, voter, candidate } in view.grants.iter().copied() {
+            let known = *self.votes.entry((shard, voter, term)).or_insert(candidate);
             if known != candidate {
-                let what = format!("shard {shard}: node {node} voted for {known} and {candidate} in term {term}");
-                return Err(what);
+                return Err(format!("shard {shard}: node {voter} voted for {candidate} in term {term}, after {known}"));
+            }
+        }
+        for (node, shard, on_node) in view.shards() {
+            let Some(vote) = on_node.vote else { continue };
+            // Who did not vote for the leader takes it all the same.
+            let known = match vote.elected {
+                true => *self.leaders.entry((shard, vote.term)).or_insert(vote.to),
+                false => *self.votes.entry((shard, node, vote.term)).or_insert(vote.to),
+            };
+            if known != vote.to {
+                let to = vote.to;
+                return Err(format!("shard {shard}: node {node} voted for {to} in term {}, after {known}", vote.term));
             }
         }
         Ok(())
@@ -31,14 +44,17 @@ impl Checker for VoteSafety {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ShardView;
     use super::super::testing::{refuses, view};
+    use super::super::{ShardView, VoteView};
     use super::*;
 
     #[test]
     fn two_votes_in_one_term_are_found() {
-        let voted =
-            |candidate| view(vec![ShardView { vote: Some((4, NodeId::new(candidate))), ..ShardView::default() }]);
-        refuses(VoteSafety::default(), vec![voted(1), voted(1), voted(2)]);
+        let vote = |to, elected| {
+            let vote = VoteView { term: 4, to: NodeId::new(to), elected };
+            view(vec![ShardView { vote: Some(vote), ..ShardView::default() }])
+        };
+        refuses(VoteSafety::default(), vec![vote(1, false), vote(1, false), vote(2, false)]);
+        refuses(VoteSafety::default(), vec![vote(1, false), vote(2, true), vote(3, true)]);
     }
 }

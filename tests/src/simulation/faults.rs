@@ -56,6 +56,20 @@ impl Kind {
     ];
 }
 
+/// A flaw re-created on purpose, to see that a checker finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flaw {
+    /// Skerry as it is.
+    #[default]
+    None,
+    /// A vote is answered before it is on the disk, so that a crash forgets it.
+    VoteNotDurable,
+    /// The network adapter grants pre-votes itself instead of asking the peer.
+    NoPreVote,
+    /// A node that restarts votes at once, in spite of the lease that it may have acknowledged.
+    NoWaitAfterRestart,
+}
+
 /// How often each kind of fault happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts(BTreeMap<Kind, u64>);
@@ -73,6 +87,12 @@ impl Counts {
         }
     }
 
+    /// How often a kind happened.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0.get(&kind).copied().unwrap_or_default()
+    }
+
     /// Kinds that never happened.
     #[must_use]
     pub fn missing(&self) -> Vec<Kind> {
@@ -84,7 +104,7 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, kind) in Kind::ALL.into_iter().enumerate() {
             let separator = if at == 0 { "" } else { ", " };
-            write!(f, "{separator}{kind:?} {}", self.0.get(&kind).copied().unwrap_or_default())?;
+            write!(f, "{separator}{kind:?} {}", self.of(kind))?;
         }
         Ok(())
     }

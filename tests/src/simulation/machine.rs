@@ -12,7 +12,7 @@ use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::env::executor::Inline;
 use skerry_host::env::runtime::{seed_of_this_thread, seed_this_thread};
-use skerry_host::node::{Node, Options, Running, start};
+use skerry_host::node::{Node, Options, Reads, Running, start};
 use skerry_model::NodeId;
 use skerry_model::env::{Clock, Random};
 use skerry_store::simulated::Disk;
@@ -20,6 +20,8 @@ use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::faults::Flaw;
+use super::flawed::ForgetfulVotes;
 use super::network::Wires;
 
 /// Where time starts: some day in 2023, in milliseconds since 1970.
@@ -48,7 +50,12 @@ struct Process {
     log: Arc<LogWriter>,
     state: Arc<StateWriter>,
     started: Arc<Mutex<Started>>,
+    /// Whether its clock is still to jump over the wait after a restart.
+    jumps: bool,
 }
+
+/// Longer than the wait after a restart.
+const JUMP: Duration = Duration::from_millis(1_100);
 
 #[derive(Default)]
 struct Started {
@@ -65,6 +72,10 @@ pub struct Plan {
     pub shards: u16,
     /// When its logs are purged.
     pub thresholds: Thresholds,
+    /// What linearizable reads rely on.
+    pub reads: Reads,
+    /// What is wrong with its nodes.
+    pub flaw: Flaw,
 }
 
 struct SimulatedClock {
@@ -134,7 +145,10 @@ impl Machine {
     /// When the simulated disk fails, or the operating system gives no runtime.
     pub fn start(&mut self, plan: &Plan, wires: &Wires) {
         assert!(self.process.is_none(), "node {} runs already", self.id);
-        let log: Arc<dyn LogDb> = Arc::new(self.disk.log());
+        let log: Arc<dyn LogDb> = match plan.flaw {
+            Flaw::VoteNotDurable => Arc::new(ForgetfulVotes::new(self.disk.log())),
+            _ => Arc::new(self.disk.log()),
+        };
         let log_writer = Arc::new(LogWriter::start(Arc::clone(&log), Mode::Stepped).expect("it takes no thread"));
         let state = StateWriter::start(Arc::new(self.disk.state()), Mode::Stepped).expect("it takes no thread");
         let state = Arc::new(state);
@@ -148,6 +162,7 @@ impl Machine {
             bootstrap: self.id == plan.members[0].0,
             shards: plan.shards,
             thresholds: plan.thresholds,
+            reads: plan.reads,
             log,
             log_writer: Arc::clone(&log_writer),
             state: Arc::clone(&state),
@@ -161,7 +176,8 @@ impl Machine {
         let runtime = builder.enable_time().start_paused(true).build().expect("a runtime without I/O needs nothing");
         let started = Arc::<Mutex<Started>>::default();
         runtime.spawn(run(options, Arc::clone(&started)));
-        self.process = Some(Process { runtime, log: log_writer, state, started });
+        self.process =
+            Some(Process { runtime, log: log_writer, state, started, jumps: plan.flaw == Flaw::NoWaitAfterRestart });
         self.paused_at = None;
     }
 
@@ -199,8 +215,12 @@ impl Machine {
     /// Lets the process run from `now_us` for one tick.
     pub fn tick(&mut self, now_us: u64, tick: Duration) {
         self.now_us.store(now_us, Ordering::Relaxed);
-        let Some(process) = self.process.as_ref().filter(|_| self.paused_at.is_none()) else { return };
+        let Some(process) = self.process.as_mut().filter(|_| self.paused_at.is_none()) else { return };
         seed_this_thread(self.seed);
+        if process.jumps && process.started.lock().node.is_some() {
+            process.jumps = false;
+            process.runtime.block_on(async { tokio::time::advance(JUMP).await });
+        }
         if now_us >= self.disk_due_us {
             process.log.step();
             // An error reaches whoever watches the process.

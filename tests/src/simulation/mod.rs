@@ -4,14 +4,17 @@
 
 mod clients;
 pub mod faults;
+mod flawed;
 pub mod history;
 pub mod machine;
 pub mod network;
 mod storm;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skerry_host::catalog::Step;
@@ -19,17 +22,17 @@ use skerry_host::consensus::log_store::inspect;
 use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::documents::keys::fold;
-use skerry_host::node::Node;
+use skerry_host::node::{Node, Reads};
 use skerry_model::policy::Policy;
 use skerry_model::{CollectionName, NodeId, ShardId};
 use skerry_store::{Direction, KeyRange, Limit};
 
 use self::clients::Clients;
-use self::faults::Counts;
+use self::faults::{Counts, Flaw};
 use self::machine::{Machine, Plan};
 use self::network::{Weather, Wires};
 use self::storm::Storm;
-use crate::checkers::{self, Checker, LogLine, RunningView, ShardView, View};
+use crate::checkers::{self, Checker, LogLine, RunningView, ShardView, View, VoteView};
 
 /// How far time goes in one step.
 const TICK: Duration = Duration::from_millis(2);
@@ -54,6 +57,10 @@ pub struct Setup {
     pub thresholds: Thresholds,
     /// How long faults happen, in microseconds of its own time.
     pub storm_us: u64,
+    /// What linearizable reads rely on.
+    pub reads: Reads,
+    /// What is wrong with its nodes.
+    pub flaw: Flaw,
 }
 
 impl Setup {
@@ -61,10 +68,18 @@ impl Setup {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let nodes = [1, 3, 3, 3, 5, 5, 5][random.random_range(0..7)];
+        let nodes = [1, 3, 3, 3, 5, 5, 7][random.random_range(0..7)];
         let shards = [1, 1, 2, 4][random.random_range(0..4)];
         let storm_us = random.random_range(8_000_000..20_000_000);
-        Self { seed, nodes, shards, thresholds: thresholds(&mut random), storm_us }
+        let reads = if random.random_bool(0.3) { Reads::Lease } else { Reads::Quorum };
+        Self { seed, nodes, shards, thresholds: thresholds(&mut random), storm_us, reads, flaw: Flaw::None }
+    }
+
+    /// A small world for one scenario: nodes with one shard.
+    #[must_use]
+    pub fn small(seed: u64, nodes: u64, flaw: Flaw) -> Self {
+        let thresholds = Thresholds::default();
+        Self { seed, nodes, shards: 1, thresholds, storm_us: 0, reads: Reads::Quorum, flaw }
     }
 }
 
@@ -127,11 +142,13 @@ pub fn run(setup: &Setup) -> Result<Report, Box<Failure>> {
 }
 
 /// One cluster with its clients.
-struct World {
+pub struct World {
     now_us: u64,
     plan: Plan,
-    wires: Wires,
-    machines: Vec<Machine>,
+    /// The network.
+    pub wires: Wires,
+    /// The machines; node 1 is the first.
+    pub machines: Vec<Machine>,
     /// How often each machine was started.
     runs: Vec<u64>,
     clients: Clients,
@@ -142,20 +159,30 @@ struct World {
     /// The generation that each shard has reached on each node: every snapshot that is installed makes another.
     generations: std::collections::BTreeMap<(NodeId, ShardId), u64>,
     faults: Counts,
+    /// Votes that nodes granted to others.
+    granted: usize,
 }
 
 impl World {
-    fn new(setup: &Setup) -> Self {
+    /// Machines with empty disks.
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
         let mut random = StdRng::seed_from_u64(setup.seed);
         let members = (1..=setup.nodes).map(|id| {
             let address = NodeAddress { node: format!("node-{id}:1"), http: format!("http://node-{id}") };
             (NodeId::new(id), address)
         });
-        let plan = Plan { members: members.collect(), shards: setup.shards, thresholds: setup.thresholds };
+        let plan = Plan {
+            members: members.collect(),
+            shards: setup.shards,
+            thresholds: setup.thresholds,
+            reads: setup.reads,
+            flaw: setup.flaw,
+        };
         let machines: Vec<_> = plan.members.iter().map(|(id, _)| Machine::new(*id, random.random())).collect();
         Self {
             now_us: 0,
-            wires: Wires::new(random.random()),
+            wires: Wires::new(random.random(), setup.flaw),
             runs: vec![0; machines.len()],
             machines,
             plan,
@@ -165,13 +192,12 @@ impl World {
             leaders: std::collections::BTreeSet::new(),
             generations: std::collections::BTreeMap::new(),
             faults: Counts::default(),
+            granted: 0,
         }
     }
 
     fn live(&mut self, setup: &Setup) -> Result<(), String> {
-        for at in 0..self.machines.len() {
-            self.start(at);
-        }
+        self.start_all();
         self.found()?;
         let mut storm = Storm::new(setup.seed);
         let end = self.now_us + setup.storm_us;
@@ -185,8 +211,20 @@ impl World {
         self.clients.history.check().map_err(|wrong| wrong.to_string())
     }
 
-    /// The collections are made.
-    fn found(&mut self) -> Result<(), String> {
+    /// Starts every machine that is off.
+    pub fn start_all(&mut self) {
+        for at in 0..self.machines.len() {
+            if !self.machines[at].is_up() {
+                self.start(at);
+            }
+        }
+    }
+
+    /// The collections `ledger` (strict) and `notes` (lww) are made.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile, or that it took too long.
+    pub fn found(&mut self) -> Result<(), String> {
         let steps = COLLECTIONS.map(|(name, policy)| {
             let name = CollectionName::new(name).expect("it is a valid name");
             Step::CreateCollection { name, policy, template: None, text: Vec::new() }
@@ -209,40 +247,143 @@ impl World {
         let mut at = 0;
         while self.now_us < end {
             at = (at + 1) % self.machines.len();
-            let Some(node) = self.machines[at].node() else {
-                self.tick()?;
-                continue;
-            };
-            let answer = std::sync::Arc::new(parking_lot::Mutex::new(None));
-            let work = ask(node);
-            let told = std::sync::Arc::clone(&answer);
-            self.machines[at].spawn(async move {
-                let done = work.await;
-                *told.lock() = Some(done);
-            });
-            while answer.lock().is_none() && self.now_us < end {
-                self.tick()?;
-            }
-            if *answer.lock() == Some(true) {
+            let most = Duration::from_micros(end - self.now_us);
+            if self.call(at, most, &ask)? == Some(true) {
                 return Ok(());
             }
+            self.tick()?;
         }
         Err(format!("within {} s of a whole network and healthy disks, not: {what}", HEAL_US_MAX / 1_000_000))
     }
 
-    fn start(&mut self, at: usize) {
+    /// Lets time go by.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile.
+    pub fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let end = self.now_us + u64::try_from(time.as_micros()).expect("a world does not live that long");
+        while self.now_us < end {
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    /// Runs something on a node until it is done, `None` when it takes longer than `most`.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile.
+    pub fn call<T: Send + 'static, F>(
+        &mut self,
+        at: usize,
+        most: Duration,
+        call: impl FnOnce(Node) -> F,
+    ) -> Result<Option<T>, String>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Some(node) = self.machines[at].node() else { return Ok(None) };
+        let answer = Arc::new(Mutex::new(None));
+        let (told, work) = (Arc::clone(&answer), call(node));
+        self.machines[at].spawn(async move {
+            let done = work.await;
+            *told.lock() = Some(done);
+        });
+        let end = self.now_us + u64::try_from(most.as_micros()).expect("a world does not live that long");
+        while self.now_us < end {
+            self.tick()?;
+            if let Some(done) = answer.lock().take() {
+                return Ok(Some(done));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The machine whose node leads the first shard in the highest term.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        let running = |at: usize| running(&self.machines[at].node()?, ShardId::new(0), 0);
+        let leads = |at: &usize| running(*at).is_some_and(|running| running.leads);
+        (0..self.machines.len()).filter(leads).max_by_key(|at| running(*at).map(|running| running.term))
+    }
+
+    /// Waits until a node that is not paused leads, and gives its machine.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile, or that it took too long.
+    pub fn await_leader(&mut self) -> Result<usize, String> {
+        let end = self.now_us + HEAL_US_MAX;
+        while self.now_us < end {
+            if let Some(leader) = self.leader().filter(|at| !self.machines[*at].is_paused()) {
+                return Ok(leader);
+            }
+            self.tick()?;
+        }
+        Err("nobody leads".to_owned())
+    }
+
+    /// Waits until a node grants its vote to another one.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile, or that it took too long.
+    pub fn await_vote(&mut self) -> Result<(), String> {
+        let (before, end) = (self.granted, self.now_us + HEAL_US_MAX);
+        while self.granted == before {
+            if self.now_us >= end {
+                return Err("nobody votes".to_owned());
+            }
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    /// The term that a node is in, on the first shard.
+    #[must_use]
+    pub fn term(&self, at: usize) -> u64 {
+        let running = self.machines[at].node().and_then(|node| running(&node, ShardId::new(0), 0));
+        running.map_or(0, |running| running.term)
+    }
+
+    /// Cuts a node off from all others, both ways, or mends that.
+    pub fn set_isolated(&self, at: usize, isolated: bool) {
+        let id = self.machines[at].id;
+        for other in self.machines.iter().map(|machine| machine.id).filter(|other| *other != id) {
+            if isolated {
+                self.wires.cut(id, other);
+                self.wires.cut(other, id);
+            } else {
+                self.wires.mend(id, other);
+                self.wires.mend(other, id);
+            }
+        }
+    }
+
+    /// A machine loses its power.
+    pub fn power_off(&mut self, at: usize) {
+        self.wires.set_dark(self.machines[at].id, true);
+        self.machines[at].kill();
+    }
+
+    /// A machine starts, with what is on its disk.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn start(&mut self, at: usize) {
         self.runs[at] += 1;
         self.wires.set_dark(self.machines[at].id, false);
         self.machines[at].start(&self.plan, &self.wires);
     }
 
-    fn kill(&mut self, at: usize) {
+    /// A process is killed; its peers see their connections closed.
+    pub fn kill(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         self.wires.kill(machine.id, || machine.kill());
     }
 
     /// Time goes on by one tick for everybody, and everything is looked at.
-    fn tick(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn tick(&mut self) -> Result<(), String> {
         self.now_us += TICK_US;
         self.wires.advance_to(self.now_us);
         for machine in &mut self.machines {
@@ -250,11 +391,19 @@ impl World {
         }
         self.clients.hear();
         self.count_snapshots();
+        // A full disk stops a node; nothing else may.
+        for machine in &self.machines {
+            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("is full")) {
+                return Err(format!("node {} stopped by itself: {reason}", machine.id));
+            }
+        }
         let with_logs = self.now_us >= self.logs_due_us;
         if with_logs {
             self.logs_due_us = self.now_us + LOGS_EVERY_US;
         }
-        let view = self.view(with_logs)?;
+        let mut view = self.view(with_logs)?;
+        view.grants = self.wires.take_grants();
+        self.granted += view.grants.iter().filter(|grant| grant.voter != grant.candidate).count();
         for (_, shard, on_node) in view.shards() {
             if let Some(leader) = on_node.running.filter(|running| running.leads) {
                 self.leaders.insert((shard, leader.term));
@@ -286,7 +435,8 @@ impl World {
                 if with_logs {
                     let held = inspect(&machine.disk.log(), shard, 0).map_err(|error| error.to_string())?;
                     view.purged = held.purged.map(|purged| purged.index);
-                    view.vote = held.vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for));
+                    let vote = held.vote.map(|vote| (vote.leader_id, vote.committed));
+                    view.vote = vote.map(|(to, elected)| VoteView { term: to.term, to: to.voted_for, elected });
                     let lines = held.entries.into_iter().map(|line| LogLine {
                         index: line.id.index,
                         term: line.id.leader_id.term,
@@ -298,7 +448,7 @@ impl World {
             }
             nodes.push((machine.id, shards));
         }
-        Ok(View { nodes })
+        Ok(View { nodes, grants: Vec::new() })
     }
 
     /// Everything works again: the cluster must serve, agree, and answer for what it acknowledged.
@@ -309,10 +459,8 @@ impl World {
             if self.machines[at].ended().is_some() {
                 self.kill(at);
             }
-            if !self.machines[at].is_up() {
-                self.start(at);
-            }
         }
+        self.start_all();
         for number in 0..self.plan.shards {
             let shard = ShardId::new(number);
             let what = format!("shard {number} was served");

@@ -11,16 +11,18 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::future::BoxFuture;
+use openraft::raft::VoteResponse;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skerry_host::consensus::network::hello::{Hello, Purpose};
-use skerry_host::consensus::network::message::Lane;
+use skerry_host::consensus::network::message::{Call, Lane, Reply, Request, Response};
+use skerry_host::consensus::types::Vote;
 use skerry_host::env::network::{Listener, Network, Stream};
-use skerry_model::NodeId;
+use skerry_model::{NodeId, ShardId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::faults::{Counts, Kind};
+use super::faults::{Counts, Flaw, Kind};
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
@@ -65,6 +67,8 @@ struct State {
     open: BTreeMap<u64, Open>,
     opened: u64,
     counts: Counts,
+    grants: Vec<Grant>,
+    flaw: Flaw,
     trace: blake3::Hasher,
 }
 
@@ -122,6 +126,27 @@ impl Incoming {
     }
 }
 
+/// What both sides of a connection have in common.
+#[derive(Default)]
+struct Line {
+    lane: Option<Lane>,
+    /// Votes asked for on it and not answered yet.
+    asked: BTreeMap<u64, (ShardId, Vote)>,
+}
+
+/// A vote that was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The group.
+    pub shard: ShardId,
+    /// The term.
+    pub term: u64,
+    /// Who granted it.
+    pub voter: NodeId,
+    /// To whom.
+    pub candidate: NodeId,
+}
+
 /// One side of a connection.
 struct End {
     wires: Wires,
@@ -129,14 +154,14 @@ struct End {
     side: Open,
     /// What was written and is no whole frame yet.
     partial: BytesMut,
-    lane: Arc<Mutex<Option<Lane>>>,
+    line: Arc<Mutex<Line>>,
     not_before_us: u64,
 }
 
 impl Wires {
     /// A network without nodes.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, flaw: Flaw) -> Self {
         Self(Arc::new(Mutex::new(State {
             now_us: 0,
             random: StdRng::seed_from_u64(seed),
@@ -149,6 +174,8 @@ impl Wires {
             open: BTreeMap::new(),
             opened: 0,
             counts: Counts::default(),
+            grants: Vec::new(),
+            flaw,
             trace: blake3::Hasher::new(),
         })))
     }
@@ -194,6 +221,17 @@ impl Wires {
         } else {
             state.dark.remove(&node);
         }
+    }
+
+    fn granted(&self, shard: ShardId, vote: Vote, voter: NodeId) {
+        let (term, candidate) = (vote.leader_id.term, vote.leader_id.voted_for);
+        self.0.lock().grants.push(Grant { shard, term, voter, candidate });
+    }
+
+    /// The votes that were granted since the last call.
+    #[must_use]
+    pub fn take_grants(&self) -> Vec<Grant> {
+        std::mem::take(&mut self.0.lock().grants)
     }
 
     /// What was done to frames.
@@ -284,7 +322,9 @@ impl Wires {
         let is_consensus = matches!(lane, Some(Lane::Control | Lane::Append));
         let is_frame = matches!(what, What::Frame(_));
         let delay = state.random.random_range(weather.delay_us.clone());
-        let overtakes = is_frame && state.random.random_bool(weather.overtaking);
+        // Requests that stand for themselves are handled side by side, so any of them may be the first; appends rely on the
+        // order of their connection.
+        let overtakes = is_frame && lane != Some(Lane::Append) && state.random.random_bool(weather.overtaking);
         let lost = is_frame && state.random.random_bool(weather.lost);
         // Only consensus takes the same frame twice in its stride; a stream of clients' requests never repeats itself.
         let repeated = is_frame && is_consensus && state.random.random_bool(weather.repeated);
@@ -327,14 +367,14 @@ impl Network for Plug {
             let to = self.wires.0.lock().ports.get(address).map(|port| port.node);
             let to = to.ok_or(io::ErrorKind::ConnectionRefused)?;
             let (here, there) = (Arc::<Mutex<Incoming>>::default(), Arc::<Mutex<Incoming>>::default());
-            let lane = Arc::new(Mutex::new(None));
+            let line = Arc::<Mutex<Line>>::default();
             let end = |from, to, incoming: &Arc<_>, outgoing: &Arc<_>| {
                 let side = Open { from, to, incoming: Arc::clone(incoming), outgoing: Arc::clone(outgoing) };
                 let state = &mut *self.wires.0.lock();
                 state.opened += 1;
                 state.open.insert(state.opened, side.clone());
                 let (wires, partial) = (self.wires.clone(), BytesMut::new());
-                End { wires, number: state.opened, side, partial, lane: Arc::clone(&lane), not_before_us: 0 }
+                End { wires, number: state.opened, side, partial, line: Arc::clone(&line), not_before_us: 0 }
             };
             let mut mine = end(self.node, to, &here, &there);
             let theirs = Box::new(end(to, self.node, &there, &here));
@@ -421,8 +461,9 @@ impl AsyncWrite for End {
                 break;
             }
             let frame = self.partial.split_to(whole).freeze();
-            note_lane(&self.lane, &frame);
-            self.send(What::Frame(frame));
+            if !self.note(&frame) {
+                self.send(What::Frame(frame));
+            }
         }
         Poll::Ready(Ok(bytes.len()))
     }
@@ -436,21 +477,56 @@ impl AsyncWrite for End {
     }
 }
 
-/// The first frame of a connection says what it carries.
-fn note_lane(lane: &Mutex<Option<Lane>>, frame: &Bytes) {
-    let mut lane = lane.lock();
-    if lane.is_none() {
-        let hello: Option<Hello> = ciborium::from_reader(&frame[LENGTH_BYTES..]).ok();
-        *lane = match hello.map(|hello| hello.purpose) {
-            Some(Purpose::Traffic { lane, .. }) => Some(lane),
-            _ => Some(Lane::Bulk),
-        };
-    }
-}
-
 impl End {
+    /// Looks at a frame: the first of a connection says what it carries, votes are written down. `true` when the frame
+    /// goes no further, because a flaw answers it in place of the peer.
+    fn note(&self, frame: &Bytes) -> bool {
+        let body = &frame[LENGTH_BYTES..];
+        let mut line = self.line.lock();
+        let Some(lane) = line.lane else {
+            let hello: Option<Hello> = ciborium::from_reader(body).ok();
+            line.lane = Some(match hello.map(|hello| hello.purpose) {
+                Some(Purpose::Traffic { lane, .. }) => lane,
+                _ => Lane::Bulk,
+            });
+            return false;
+        };
+        if lane != Lane::Control {
+            return false;
+        }
+        if let Ok(Call { id, shard, request }) = ciborium::from_reader(body) {
+            match request {
+                Request::Vote(request) => {
+                    line.asked.insert(id, (shard, request.vote));
+                    drop(line);
+                    // Whoever asks for votes has voted for itself.
+                    self.wires.granted(shard, request.vote, self.side.from);
+                }
+                Request::PreVote(request) if self.wires.0.lock().flaw == Flaw::NoPreVote => {
+                    let granted = VoteResponse { vote: request.vote, vote_granted: true, last_log_id: None };
+                    let mut answer = Vec::new();
+                    let reply = Reply { id, response: Response::Vote(granted) };
+                    ciborium::into_writer(&reply, &mut answer).expect("memory takes every write");
+                    let mut incoming = self.side.incoming.lock();
+                    incoming.bytes.extend_from_slice(&u32::try_from(answer.len()).expect("it is short").to_be_bytes());
+                    incoming.bytes.extend_from_slice(&answer);
+                    incoming.wake();
+                    return true;
+                }
+                _ => {}
+            }
+        } else if let Ok(Reply { id, response: Response::Vote(answer) }) = ciborium::from_reader(body)
+            && let Some((shard, vote)) = line.asked.remove(&id)
+            && answer.vote_granted
+        {
+            drop(line);
+            self.wires.granted(shard, vote, self.side.from);
+        }
+        false
+    }
+
     fn send(&mut self, what: What) {
-        let lane = *self.lane.lock();
+        let lane = self.line.lock().lane;
         self.wires.send(&self.side, &mut self.not_before_us, lane, what);
     }
 }

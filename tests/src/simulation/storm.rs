@@ -146,10 +146,8 @@ impl Storm {
         if !world.machines[at].is_up() {
             return;
         }
-        let id = world.machines[at].id;
         if power {
-            world.wires.set_dark(id, true);
-            world.machines[at].kill();
+            world.power_off(at);
         } else {
             world.kill(at);
         }

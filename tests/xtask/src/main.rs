@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod flaws;
 mod prebuilt;
+mod sim;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks and chores of the repository")]
@@ -20,6 +22,10 @@ enum Command {
     Check,
     /// Build the bundled plugins into plugins/prebuilt and write down their digests
     Prebuilt(prebuilt::Arguments),
+    /// List the fifteen flaws, and which are shown absent
+    Flaws,
+    /// Run simulated clusters, many seeds or one again
+    Sim(sim::Arguments),
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program's own output")]
@@ -27,6 +33,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check => check::run().map_err(|error| sentence(&error)),
         Command::Prebuilt(arguments) => prebuilt::run(&arguments).map_err(|error| sentence(&error)),
+        Command::Flaws => flaws::run().map_err(|error| sentence(&error)),
+        Command::Sim(arguments) => sim::run(&arguments).map_err(|error| sentence(&error)),
     };
     match outcome {
         Ok(report) => {

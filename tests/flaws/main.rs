@@ -1,0 +1,11 @@
+//! The flaws of REQUIREMENTS.md, each shown twice: the check passes on Skerry, and fails on a small deliberate re-creation
+//! of the flaw in the same run.
+
+#[cfg(test)]
+mod v01_durable_vote;
+#[cfg(test)]
+mod v02_quorum;
+#[cfg(test)]
+mod v03_lease_after_restart;
+#[cfg(test)]
+mod v11_shard_hash;

@@ -16,12 +16,12 @@ use skerry_host::node::{Node, Options, Reads, Running, start};
 use skerry_model::NodeId;
 use skerry_model::env::{Clock, Random};
 use skerry_store::simulated::Disk;
-use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
+use skerry_store::{LogDb, LogWriter, Mode, StateDb, StateWriter};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Flaw;
-use super::flawed::ForgetfulVotes;
+use super::flawed::{ForgetfulVotes, NeverSynced};
 use super::network::Wires;
 
 /// Where time starts: some day in 2023, in milliseconds since 1970.
@@ -150,7 +150,11 @@ impl Machine {
             _ => Arc::new(self.disk.log()),
         };
         let log_writer = Arc::new(LogWriter::start(Arc::clone(&log), Mode::Stepped).expect("it takes no thread"));
-        let state = StateWriter::start(Arc::new(self.disk.state()), Mode::Stepped).expect("it takes no thread");
+        let state: Arc<dyn StateDb> = match plan.flaw {
+            Flaw::StateNotSynced => Arc::new(NeverSynced(self.disk.state())),
+            _ => Arc::new(self.disk.state()),
+        };
+        let state = StateWriter::start(state, Mode::Stepped).expect("it takes no thread");
         let state = Arc::new(state);
         let address = plan.members.iter().find(|(id, _)| *id == self.id).map(|(_, address)| address.node.clone());
         let mut random = StdRng::seed_from_u64(self.seed);

@@ -1,4 +1,5 @@
-//! Rows of a snapshot as bytes: each key and value behind its length (u32, big-endian). Pure.
+//! Rows of a snapshot as bytes: each key and value behind its length (u32, big-endian); and the digest over all of them.
+//! Pure.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use skerry_store::Row;
@@ -67,6 +68,22 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<Vec<Row>, Malformed> {
         rows.push((key, value));
     }
     Ok(rows)
+}
+
+/// A digest over chunks in their order, by their digests: each is hashed behind what came before, the header at the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Chain([u8; 32]);
+
+impl Chain {
+    /// With one chunk more.
+    pub(super) fn with(self, digest: &[u8; 32]) -> Self {
+        Self(self.end(digest))
+    }
+
+    /// The digest over everything.
+    pub(super) fn end(self, header: &[u8]) -> [u8; 32] {
+        *blake3::Hasher::new().update(&self.0).update(header).finalize().as_bytes()
+    }
 }
 
 fn take(bytes: &mut Bytes) -> Option<Bytes> {

@@ -99,7 +99,7 @@ pub enum Part {
         vote: Vote,
         /// The snapshot.
         id: LogId,
-        /// BLAKE3 of all chunks' digests in order and the header.
+        /// `chunk::Chain` over all chunks and the header.
         digest: [u8; 32],
         /// The header row's value.
         header: Bytes,

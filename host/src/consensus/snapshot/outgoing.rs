@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use skerry_store::{Direction, KeyRange, Limit, OrderedStore, Row};
 
-use super::{Error, Snapshot, SnapshotHandle, chunk, stays_behind};
+use super::chunk::{self, Chain};
+use super::{Error, Snapshot, SnapshotHandle, stays_behind};
 use crate::consensus::types::{LogId, SnapshotMeta};
 use crate::documents::keys::header;
 
@@ -21,7 +22,7 @@ pub struct Outgoing {
     /// The key behind which it begins.
     after: Option<Bytes>,
     /// Over the digests of the chunks read.
-    chain: blake3::Hasher,
+    chain: Chain,
 }
 
 /// Some of the rows.
@@ -52,7 +53,7 @@ pub(crate) fn stored(rows: Box<dyn OrderedStore>, chunk_bytes: usize) -> Result<
     let Some(id) = header::decode(&header)?.applied else { return Ok(None) };
     let membership = rows.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
     let meta = SnapshotMeta { last_log_id: Some(id), last_membership: membership.unwrap_or_default() };
-    let (held, after, chain) = (None, None, blake3::Hasher::new());
+    let (held, after, chain) = (None, None, Chain::default());
     let outgoing = Outgoing { id, header, rows, chunk_bytes, held, next: 0, after, chain };
     Ok(Some(Snapshot { meta, snapshot: SnapshotHandle::Outgoing(outgoing) }))
 }
@@ -71,17 +72,16 @@ impl Outgoing {
             return Ok(Next::Chunk(held.clone()));
         }
         if number < self.next {
-            (self.held, self.next, self.after) = (None, 0, None);
-            self.chain.reset();
+            (self.held, self.next, self.after, self.chain) = (None, 0, None, Chain::default());
         }
         loop {
             let rows = self.read()?;
             if rows.is_empty() {
-                return Ok(Next::End { digest: end_digest(&self.chain, &self.header), header: self.header.clone() });
+                return Ok(Next::End { digest: self.chain.end(&self.header), header: self.header.clone() });
             }
             let rows = chunk::encode(&rows);
             let read = Chunk { number: self.next, digest: *blake3::hash(&rows).as_bytes(), rows };
-            self.chain.update(&read.digest);
+            self.chain = self.chain.with(&read.digest);
             self.next += 1;
             self.held = Some(read.clone());
             if read.number == number {
@@ -107,9 +107,4 @@ impl Outgoing {
         }
         Ok(rows)
     }
-}
-
-/// The digest over a whole snapshot, `chain` being over its chunks' digests.
-pub(super) fn end_digest(chain: &blake3::Hasher, header: &[u8]) -> [u8; 32] {
-    *chain.clone().update(header).finalize().as_bytes()
 }

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use skerry_store::Keyspace;
 use tokio::sync::Semaphore;
 
-use super::outgoing::end_digest;
-use super::{Error, Generations, Part, Received, Reply, Snapshot, SnapshotHandle, chunk};
+use super::chunk::{self, Chain};
+use super::{Error, Generations, Part, Received, Reply, Snapshot, SnapshotHandle};
 use crate::consensus::state_machine::ShardState;
 use crate::consensus::types::{LogId, SnapshotMeta, TypeConfig, Vote};
 use crate::documents::keys::header;
@@ -35,7 +35,7 @@ struct Incoming {
     /// The chunk that comes next.
     next: u64,
     /// Over the digests of the chunks written.
-    chain: blake3::Hasher,
+    chain: Chain,
 }
 
 impl Receiver {
@@ -70,7 +70,7 @@ impl Receiver {
                     // An error drops the transfer: half a chunk may be in its keyspace.
                     let rows = chunk::decode(rows).map_err(|source| Error::Chunk { number, source })?;
                     self.generations.fill(Arc::clone(&incoming.keyspace), rows).await?;
-                    incoming.chain.update(&digest);
+                    incoming.chain = incoming.chain.with(&digest);
                     incoming.next += 1;
                 }
                 let wanted = incoming.next;
@@ -80,7 +80,7 @@ impl Receiver {
             Part::End { vote, id, digest, header } => {
                 let Some(incoming) = self.take_incoming(id) else { return Ok(Reply::Unknown) };
                 let generation = incoming.generation;
-                if end_digest(&incoming.chain, &header) != digest {
+                if incoming.chain.end(&header) != digest {
                     tracing::warn!(shard = %self.state.id, %id, "a snapshot is not what its sender sent");
                     self.generations.delete(generation).await?;
                     return Ok(Reply::Unknown);
@@ -108,7 +108,7 @@ impl Receiver {
         *self.incoming.lock() = None;
         let generation = self.state.generation() + 1;
         let keyspace = self.generations.make(generation).await?;
-        let chain = blake3::Hasher::new();
+        let chain = Chain::default();
         *self.incoming.lock() = Some(Incoming { id, generation, keyspace, next: 0, chain });
         Ok(Reply::Wanted(0))
     }

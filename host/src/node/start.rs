@@ -31,7 +31,7 @@ use crate::documents::record::Effect;
 use crate::env::executor::Executor;
 use crate::env::network::Network;
 use crate::identity::{self, Identities, Identity};
-use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, STOP_TIMEOUT};
+use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, SNAPSHOT_STALL_TIMEOUT, STOP_TIMEOUT};
 
 /// Raft's timers, in milliseconds.
 const HEARTBEAT_MS: u64 = 100;
@@ -381,6 +381,7 @@ async fn open_shards(
         replication_lag_threshold: u64::MAX,
         max_in_snapshot_log_to_keep: thresholds.entries_kept,
         purge_batch_size: thresholds.purge_entries_min,
+        install_snapshot_timeout: millis(SNAPSHOT_STALL_TIMEOUT),
         ..Config::default()
     };
     // What is applied is reported as durable, and a process that was killed may have left more than was synced.
@@ -410,6 +411,10 @@ async fn open_shards(
         shards.push(Arc::new(Shard::new(group, replica, snapshots)));
     }
     Ok(shards)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("a limit is far below the end of time")
 }
 
 /// Makes a new shard's first membership, on the node that founded the cluster. Done again after a crash half-way.

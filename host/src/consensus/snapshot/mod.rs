@@ -2,9 +2,9 @@
 //! A snapshot is everything a shard's keyspace holds at one log id, but for what is local to a node. Building one copies
 //! nothing: the flushed keyspace is the snapshot, and a transfer reads it as it was when it began. The receiver fills the
 //! keyspace of the next generation and changes over when all of it is there.
-//! Invariants: rows at one log id are the same on every node, and so are the chunks they are cut into, so a transfer goes
-//! on where another one ended, from whichever leader; a generation is complete exactly if it has its header row, which is
-//! written last.
+//! Invariants: rows at one log id are the same on every node, and so are the chunks they are cut into, so a snapshot is
+//! named by its log id, and a transfer of it goes on where another one ended; a generation is complete exactly if it has
+//! its header row, which is written last.
 
 mod chunk;
 mod generations;

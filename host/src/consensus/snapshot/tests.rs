@@ -8,6 +8,7 @@ use openraft::storage::RaftStateMachine;
 use parking_lot::Mutex;
 use skerry_model::ids::NodeId;
 use skerry_model::{CatalogVersion, Scn, ShardId};
+use skerry_store::fjall::FjallState;
 use skerry_store::simulated::Disk;
 use skerry_store::{Batch, Direction, KeyRange, Limit, Mode, Row, StateDb, StateWriter};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use super::outgoing::{Next, stored};
 use super::*;
 use crate::consensus::state_machine::{Parts, ShardState, StateMachine};
 use crate::documents::live::LiveDocuments;
-use crate::env::executor::{Executor, Inline};
+use crate::env::executor::{Executor, Inline, Threads};
 
 const SHARD: ShardId = ShardId::new(3);
 const CHUNK_BYTES: usize = 300;
@@ -40,8 +41,12 @@ struct Node {
 
 impl Node {
     fn open(disk: Disk) -> Self {
-        let writer = Arc::new(StateWriter::start(Arc::new(disk.state()), Mode::Stepped).unwrap());
-        let generations = Generations::new(SHARD, Arc::clone(&writer), Arc::new(Inline));
+        let writer = StateWriter::start(Arc::new(disk.state()), Mode::Stepped).unwrap();
+        Self::on(Arc::new(writer), Arc::new(Inline), disk)
+    }
+
+    fn on(writer: Arc<StateWriter>, executor: Arc<dyn Executor>, disk: Disk) -> Self {
+        let generations = Generations::new(SHARD, Arc::clone(&writer), executor);
         let (machine, state) = StateMachine::open(Parts {
             generations: generations.clone(),
             durable_end: watch::Sender::new(u64::MAX).subscribe(),
@@ -61,6 +66,11 @@ impl Node {
     /// A node that has applied up to `index`, with folds of its own.
     async fn with_rows(seed: u64, index: u64, folds: &[u8]) -> Self {
         let node = Self::open(Disk::new(seed));
+        node.fill(index, folds).await;
+        Self::open(node.disk)
+    }
+
+    async fn fill(&self, index: u64, folds: &[u8]) {
         let mut batch = Batch::new();
         for key in 0..40_u8 {
             batch.put(vec![0x11, key], vec![key; usize::from(key) * 3]);
@@ -74,9 +84,8 @@ impl Node {
             cluster: None,
         };
         batch.put(header::key(), header::encode(&header));
-        node.state.store().install(batch).await.unwrap();
-        node.writer.flush().await.unwrap();
-        Self::open(node.disk)
+        self.state.store().install(batch).await.unwrap();
+        self.writer.flush().await.unwrap();
     }
 
     fn outgoing(&self) -> Outgoing {
@@ -279,4 +288,27 @@ async fn what_does_not_belong_is_not_taken() {
     assert_eq!(to.take(own, other).await.unwrap(), Reply::Wanted(0));
     assert_eq!(to.take(own, part(0, chunk.digest)).await.unwrap(), Reply::Unknown, "the one begun last counts");
     assert_eq!((to.rows(), to.state.generation()), (before, 0));
+}
+
+/// The same on the real database, with its threads: the old keyspace goes, and a restart opens the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_takes_the_place_of_what_was_there_on_fjall() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let state = FjallState::open(folder.path()).unwrap();
+        let writer = Arc::new(StateWriter::start(Arc::new(state), Mode::Thread).unwrap());
+        Node::on(writer, Arc::new(Threads::new(2)), Disk::new(0))
+    };
+    let (from, to) = (Node::with_rows(1, 9, &[1]).await, open());
+    to.fill(4, &[7]).await;
+    let old = to.state.store();
+    let (sent, _) = transfer(&from, &to, |asked| (asked == 3).then_some(Lost::Answer)).await;
+    assert_eq!(sent.unwrap(), vote(2));
+    assert_eq!(to.rows(), from.rows());
+    assert_eq!(to.writer.database().keyspaces(), ["shard-00003-1"]);
+    assert_eq!(old.get(&[0x20, 1]).unwrap().as_deref(), Some(&4_u64.to_be_bytes()[..]));
+    drop((old, to));
+    let to = open();
+    assert_eq!(to.rows(), from.rows());
+    assert_eq!((to.state.generation(), to.state.progress().index), (1, 9));
 }

@@ -32,8 +32,9 @@ pub enum Failure<E> {
 /// vote.
 ///
 /// # Errors
-/// [`Failure`], when the receiver has taken no further chunk for [`SNAPSHOT_STALL_TIMEOUT`], or has thrown away what it
-/// got more than [`SNAPSHOT_RESTARTS_MAX`] times.
+/// [`Failure`], when the receiver does not answer the first time: a snapshot is not held for a node that is away. Later,
+/// when it has taken no further chunk for [`SNAPSHOT_STALL_TIMEOUT`], or has thrown away what it got more than
+/// [`SNAPSHOT_RESTARTS_MAX`] times.
 pub async fn send<E, F>(
     vote: Vote,
     mut outgoing: Outgoing,
@@ -45,7 +46,7 @@ where
 {
     let id = outgoing.id();
     let mut wanted = None;
-    let mut restarts = 0;
+    let (mut restarts, mut is_heard) = (0, false);
     let mut stalls_at = Instant::now() + SNAPSHOT_STALL_TIMEOUT;
     loop {
         let (part, paced) = match wanted {
@@ -64,7 +65,9 @@ where
             }
         };
         let not_before = Instant::now() + paced;
-        let failure = match ask(part).await {
+        let answer = ask(part).await;
+        is_heard |= answer.is_ok();
+        let failure = match answer {
             Ok(Reply::Installed(vote)) => return Ok(vote),
             Ok(Reply::Wanted(number)) => {
                 let sent = wanted.replace(number);
@@ -83,6 +86,7 @@ where
                 wanted = None;
                 Failure::NotTaken
             }
+            Err(error) if !is_heard => return Err(Failure::Peer(error)),
             Err(error) => {
                 wanted = None;
                 Failure::Peer(error)

@@ -44,6 +44,26 @@ pub const NODE_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const NODE_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that a node takes from its peers at once.
 pub const NODE_CONNECTIONS_MAX: usize = 256;
+/// Entries of a shard's log after which its state is flushed and its log purged again.
+pub const LOG_ENTRIES_BETWEEN_SNAPSHOTS: u64 = 5_000;
+/// Entries that a purge leaves: whoever was away for no longer catches up from the log.
+pub const LOG_ENTRIES_KEPT: u64 = 10_000;
+/// Entries below which a purge waits for more.
+pub const LOG_PURGE_ENTRIES_MIN: u64 = 1_000;
+/// Where a chunk of a snapshot ends, in bytes of keys and values; its last row may pass it.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// What one transfer of a snapshot may take of the network and of the receiver's disk, in bytes a second.
+pub const SNAPSHOT_BYTES_PER_SECOND_MAX: u64 = 64 << 20;
+/// How long a chunk of a snapshot may take until it is on the receiver's disk.
+pub const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a snapshot that has arrived may take to be installed; the receiver flushes and deletes a keyspace.
+pub const SNAPSHOT_INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the transfer of a snapshot may stand still before the leader begins another one.
+pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a receiver may throw away what it got of a snapshot before the leader begins another one.
+pub const SNAPSHOT_RESTARTS_MAX: u32 = 3;
+/// How long a sender waits after a part of a snapshot was lost.
+pub const SNAPSHOT_RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a node may take to store and compile a plugin that is staged.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a leader looks whether its group is what it is wanted to be.
@@ -68,4 +88,7 @@ pub const PULL_STEPS_MAX: usize = 16;
 pub const FEED_STEP: usize = 1_024;
 
 const _: () = assert!(NODE_FRAME_BYTES_MAX > RECORD_BYTES_MAX);
+// No row is larger than the record that made it.
+const _: () = assert!(NODE_FRAME_BYTES_MAX > SNAPSHOT_CHUNK_BYTES + RECORD_BYTES_MAX);
+const _: () = assert!(SNAPSHOT_STALL_TIMEOUT.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());
 const _: () = assert!(RECORD_BYTES_MAX > skerry_model::limits::HISTORY_BYTES_MAX);

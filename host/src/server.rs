@@ -13,6 +13,7 @@ use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::consensus::snapshot::Thresholds;
 use crate::consensus::types::NodeAddress;
 use crate::env::executor::Threads;
 use crate::env::network::Tcp;
@@ -115,6 +116,7 @@ fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
         listen: options.node_address.to_string(),
         bootstrap: options.bootstrap,
         shards: options.shards.unwrap_or_else(default_shards),
+        thresholds: Thresholds::default(),
         reads: options.reads,
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,

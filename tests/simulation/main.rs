@@ -2,3 +2,5 @@
 
 #[cfg(test)]
 mod seeds;
+#[cfg(test)]
+mod snapshots;

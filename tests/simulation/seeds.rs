@@ -41,7 +41,7 @@ fn every_seed_holds() {
     let deadline = Instant::now() + Duration::from_secs(60 * number("SKERRY_MINUTES").unwrap_or(MINUTES));
     let next = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
-    let total = Mutex::new((0_u64, 0_usize, 0_u64, Counts::default()));
+    let total = Mutex::new((0_u64, 0_usize, 0_u64, 0_u64, Counts::default()));
     let work = || {
         while !failed.load(Ordering::Relaxed) && Instant::now() < deadline {
             let seed = from + next.fetch_add(1, Ordering::Relaxed);
@@ -56,7 +56,8 @@ fn every_seed_holds() {
             total.0 += 1;
             total.1 += report.answered;
             total.2 += report.elections;
-            total.3.merge(&report.faults);
+            total.3 += report.snapshots;
+            total.4.merge(&report.faults);
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -68,12 +69,14 @@ fn every_seed_holds() {
             }
         }
     });
-    let (held, answered, elections, faults) = total.into_inner();
+    let (held, answered, elections, snapshots, faults) = total.into_inner();
     println!(
-        "{held} of {seeds} seeds from {from} hold: {answered} operations, {elections} terms with a leader; {faults}"
+        "{held} of {seeds} seeds from {from} hold: {answered} operations, {elections} terms with a leader, {snapshots} \
+         snapshots installed; {faults}"
     );
     assert!(held > 0 && answered > 0);
     if held >= SEEDS {
         assert!(faults.missing().is_empty(), "never injected: {:?}", faults.missing());
+        assert!(snapshots > 0, "no node came back by snapshot");
     }
 }

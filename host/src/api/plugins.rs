@@ -57,7 +57,8 @@ async fn show(
         return Ok(Json(describe(&catalog, &name, known)).into_response());
     }
     let digest = parameters.digest.map(|digest| digest.parse::<PluginDigest>()).transpose()?.unwrap_or(known.active);
-    let component = read::plugin(&node.catalog_shard().state.store, digest).map_err(|error| storage_problem(&error))?;
+    let component =
+        read::plugin(&node.catalog_shard().state.store(), digest).map_err(|error| storage_problem(&error))?;
     let detail = format!("plugin {name} has no version {digest} here");
     let component: Bytes = component.ok_or_else(|| Problem::new(Kind::PluginNotFound, detail))?;
     Ok(([(CONTENT_TYPE, WASM)], component).into_response())

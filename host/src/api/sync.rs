@@ -149,7 +149,7 @@ impl Node {
             // The progress first: rows beyond it may be there, and are left for the next batch.
             let progress = shard.state.progress();
             let catalog = shard.state.catalog();
-            let feed = Feed { rows: &shard.state.store, catalog: &catalog, progress };
+            let feed = Feed { rows: &shard.state.store(), catalog: &catalog, progress };
             let batch = feed.batch(cursor, &pull.subscription).map_err(|error| storage_problem(&error))?;
             let documents = batch.iter().flat_map(|batch| &batch.documents);
             bytes += documents.map(message::Document::content_bytes).sum::<usize>();

@@ -187,6 +187,20 @@ where
         Ok(Self { log: Arc::new(Log { shard, database, writer, state, durable_end }) })
     }
 
+    /// Lets the log go on behind `applied` if it ends before it: what is between came with a snapshot, and a crash has kept
+    /// the log from being purged up to it.
+    ///
+    /// openraft does this at its start too, but takes a tail of a later term for a log that goes further.
+    ///
+    /// # Errors
+    /// What [`RaftLogStorage::purge`] returns.
+    pub async fn reach(&mut self, applied: LogIdOf<C>) -> Result<(), io::Error> {
+        if next_index::<C>(self.log.log_state().last_log_id.as_ref()) <= applied.index {
+            self.purge(applied).await?;
+        }
+        Ok(())
+    }
+
     /// Follows how far the log is on the disk: every entry below the index is.
     #[must_use]
     pub fn durable_end(&self) -> watch::Receiver<u64> {
@@ -491,7 +505,10 @@ where
             let (start, end) = (state.first, behind.min(next_index::<C>(state.last.as_ref())));
             state.recent.purge(behind);
             state.first = behind;
-            state.last = state.last.take().max(Some(log_id.clone()));
+            // By index: a tail of a later term than the snapshot that replaces it is shorter all the same.
+            if next_index::<C>(state.last.as_ref()) <= behind {
+                state.last = Some(log_id.clone());
+            }
             state.purged = Some(log_id);
             (start, end)
         };

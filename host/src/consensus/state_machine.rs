@@ -1,5 +1,6 @@
 //! One shard's state machine: what openraft hands over is decoded, applied by `documents::apply` and installed, each
-//! record with the header in one batch.
+//! record with the header in one batch. A snapshot is changed over to as a whole: readers have the rows before it or the
+//! rows behind it.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use skerry_model::{CatalogVersion, Scn, ShardId};
 use skerry_store::{Batch, ShardStore};
 use tokio::sync::watch;
 
+use super::snapshot::{self, Generations, Received, Snapshot, SnapshotHandle};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::catalog::Catalog;
 use crate::documents::apply::{self, Application, apply};
 use crate::documents::keys::{self, catalog, header};
+use crate::documents::live::LiveDocuments;
 use crate::documents::record::{self, Applied, Record};
 
 /// Why a shard's state cannot be opened or applied to. The node must stop.
@@ -37,6 +40,9 @@ pub enum Error {
         /// What is wrong.
         source: record::Unreadable,
     },
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
     /// The log was closed while the shard waited for it.
     #[error("shard {shard}: the log was closed")]
     LogClosed {
@@ -70,13 +76,31 @@ pub struct Progress {
 pub struct ShardState {
     /// The shard.
     pub id: ShardId,
-    /// Its rows.
-    pub store: ShardStore,
+    current: RwLock<Current>,
     catalog: RwLock<Arc<Catalog>>,
     progress: watch::Sender<Progress>,
 }
 
+/// The keyspace that is read and applied to.
+struct Current {
+    generation: u64,
+    store: ShardStore,
+}
+
 impl ShardState {
+    /// Its rows: at least as new as the progress and the catalog read before this call. A snapshot that is installed does
+    /// not change what this store holds, it changes the store, so an answer comes from one call.
+    #[must_use]
+    pub fn store(&self) -> ShardStore {
+        self.current.read().store.clone()
+    }
+
+    /// Which keyspace that is: each snapshot that is installed makes the next one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.current.read().generation
+    }
+
     /// The catalog that the shard has reached.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
@@ -96,39 +120,97 @@ impl ShardState {
     }
 }
 
+/// What a shard's rows say of the shard as a whole.
+struct OwnRows {
+    header: header::Header,
+    membership: StoredMembership,
+    catalog: Catalog,
+}
+
+impl OwnRows {
+    fn read(store: &ShardStore) -> Result<Self, Error> {
+        let header = store.get(&header::key())?.map(|row| header::decode(&row)).transpose()?;
+        let membership =
+            store.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
+        let catalog = store.get(&catalog::key())?.map(|row| catalog::decode(&row)).transpose()?;
+        Ok(Self {
+            header: header.unwrap_or_default(),
+            membership: membership.unwrap_or_default(),
+            catalog: catalog.unwrap_or_default(),
+        })
+    }
+
+    fn progress(&self) -> Progress {
+        let index = self.header.applied.as_ref().map_or(0, |applied| applied.index);
+        Progress { index, scn: self.header.scn, catalog: self.catalog.version }
+    }
+}
+
+/// What a state machine works with.
+pub struct Parts {
+    /// The shard's keyspaces.
+    pub generations: Generations,
+    /// Every entry of the shard's log below this index is on this node's disk.
+    pub durable_end: watch::Receiver<u64>,
+    /// Documents in memory.
+    pub live: Arc<LiveDocuments>,
+    /// Where a chunk of a snapshot ends, in bytes.
+    pub chunk_bytes: usize,
+}
+
 /// The state machine.
 pub struct StateMachine {
+    parts: Parts,
     state: Arc<ShardState>,
-    /// Every entry of the shard's log below this index is on this node's disk.
-    durable_end: watch::Receiver<u64>,
+    store: ShardStore,
     header: header::Header,
     membership: StoredMembership,
 }
 
 impl StateMachine {
-    /// The state machine of a shard over what its keyspace holds.
+    /// The state machine of a shard over what its current keyspace holds, which must be on the disk: openraft takes it
+    /// for durable.
     ///
     /// # Errors
     /// [`Error`] when the rows cannot be read.
-    pub fn open(
-        id: ShardId,
-        store: ShardStore,
-        durable_end: watch::Receiver<u64>,
-    ) -> Result<(Self, Arc<ShardState>), Error> {
-        let header = store.get(&header::key())?.map(|row| header::decode(&row)).transpose()?.unwrap_or_default();
-        let membership =
-            store.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
-        let catalog = store.get(&catalog::key())?.map(|row| catalog::decode(&row)).transpose()?.unwrap_or_default();
-        let index = header.applied.as_ref().map_or(0, |applied| applied.index);
-        let progress = Progress { index, scn: header.scn, catalog: catalog.version };
+    pub fn open(parts: Parts) -> Result<(Self, Arc<ShardState>), Error> {
+        let (generation, store) = parts.generations.open()?;
+        let rows = OwnRows::read(&store)?;
         let state = Arc::new(ShardState {
-            id,
-            store,
-            catalog: RwLock::new(Arc::new(catalog)),
-            progress: watch::Sender::new(progress),
+            id: parts.generations.shard(),
+            current: RwLock::new(Current { generation, store: store.clone() }),
+            progress: watch::Sender::new(rows.progress()),
+            catalog: RwLock::new(Arc::new(rows.catalog)),
         });
-        let membership = membership.unwrap_or_default();
-        Ok((Self { state: Arc::clone(&state), durable_end, header, membership }, state))
+        let (header, membership) = (rows.header, rows.membership);
+        Ok((Self { parts, state: Arc::clone(&state), store, header, membership }, state))
+    }
+
+    /// The last log id applied.
+    #[must_use]
+    pub fn applied(&self) -> Option<LogId> {
+        self.header.applied
+    }
+
+    /// What the keyspace holds now, as a snapshot.
+    fn stored(&self) -> Result<Option<Snapshot>, snapshot::Error> {
+        snapshot::stored(self.store.snapshot(), self.parts.chunk_bytes)
+    }
+
+    /// Completes a received generation and goes on with it. A crash leaves the old one or the new one, whole.
+    async fn change_over(&mut self, received: Received) -> Result<(), Error> {
+        let generation = received.generation;
+        let store = self.parts.generations.complete(generation, received.header).await?;
+        let rows = OwnRows::read(&store)?;
+        let progress = rows.progress();
+        // In this order, so that whoever saw the progress finds the catalog and the rows that belong to it.
+        let current = Current { generation, store: store.clone() };
+        let before = std::mem::replace(&mut *self.state.current.write(), current);
+        *self.state.catalog.write() = Arc::new(rows.catalog);
+        self.state.progress.send_replace(progress);
+        self.parts.live.forget(self.state.id);
+        (self.store, self.header, self.membership) = (store, rows.header, rows.membership);
+        Ok(self.parts.generations.delete(before.generation).await?)
     }
 
     async fn install(
@@ -139,7 +221,7 @@ impl StateMachine {
         let (shard, index) = (self.state.id, at.index);
         // A quorum has the entry, but what is applied must not outlive this node's own log: after a crash the log could
         // not lead up to it.
-        self.durable_end.wait_for(|end| index < *end).await.map_err(|_closed| Error::LogClosed { shard })?;
+        self.parts.durable_end.wait_for(|end| index < *end).await.map_err(|_closed| Error::LogClosed { shard })?;
         let mut batch = Batch::new();
         let mut applied = Applied::Nothing;
         let mut moved = None;
@@ -153,7 +235,7 @@ impl StateMachine {
             EntryPayload::Normal(command) => {
                 let record = Record::decode(&command).map_err(|source| Error::Record { shard, index, source })?;
                 let known = self.state.catalog();
-                let application: Application = apply(&self.header, &known, &self.state.store, index, &record)
+                let application: Application = apply(&self.header, &known, &self.store, index, &record)
                     .map_err(|source| Error::Apply { shard, index, source })?;
                 batch = application.batch;
                 applied = application.applied;
@@ -163,7 +245,7 @@ impl StateMachine {
             }
         }
         batch.put(header::key(), header::encode(&self.header));
-        self.state.store.install(batch).await?;
+        self.store.install(batch).await?;
         if let Some(catalog) = moved {
             *self.state.catalog.write() = Arc::new(catalog);
         }
@@ -173,30 +255,27 @@ impl StateMachine {
     }
 }
 
-/// A snapshot on its way. The log is kept whole, so none is ever made and the type has no value.
-#[derive(Debug)]
-pub enum SnapshotHandle {}
-
-/// Makes no snapshot: the log is kept whole.
-pub struct NoSnapshots;
-
-fn log_is_kept_whole() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "the log is kept whole, so there are no snapshots")
+/// Makes the shard's keyspace into a snapshot: it only has to be on the disk.
+pub struct Builder {
+    store: ShardStore,
+    /// What the keyspace held when the builder was made.
+    taken: Result<Option<Snapshot>, snapshot::Error>,
 }
 
-impl RaftSnapshotBuilder<TypeConfig> for NoSnapshots {
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotHandle;
 
-    async fn build_snapshot(
-        &mut self,
-    ) -> Result<openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotHandle>, io::Error> {
-        Err(log_is_kept_whole())
+    /// openraft purges the log up to what this covers, so it returns only when all of that is on the disk.
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let taken = std::mem::replace(&mut self.taken, Ok(None)).map_err(io::Error::other)?;
+        self.store.flush().await.map_err(io::Error::other)?;
+        taken.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nothing has been applied"))
     }
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotHandle;
-    type SnapshotBuilder = NoSnapshots;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         Ok((self.header.applied, self.membership.clone()))
@@ -215,17 +294,26 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        NoSnapshots
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let builder = self.get_snapshot_builder().await;
+        // A new shard's first records may not have reached the keyspace yet.
+        let is_empty = matches!(builder.taken, Ok(None));
+        (force || !is_empty).then_some(builder)
     }
 
-    async fn install_snapshot(&mut self, _: &SnapshotMeta, snapshot: SnapshotHandle) -> Result<(), io::Error> {
-        match snapshot {}
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { store: self.store.clone(), taken: self.stored() }
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotHandle>>, io::Error> {
-        Ok(None)
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> Result<(), io::Error> {
+        let SnapshotHandle::Received(received) = snapshot else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a snapshot of this node's own rows is no news"));
+        };
+        assert!(meta.last_log_id > self.header.applied, "openraft installs only what is newer");
+        self.change_over(received).await.map_err(io::Error::other)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.stored().map_err(io::Error::other)
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use skerry_model::engine::MergeDocument;
-use skerry_model::{CollectionId, DocumentKey, VersionId};
+use skerry_model::{CollectionId, DocumentKey, ShardId, VersionId};
 
 use crate::limits::LIVE_BYTES_MAX;
 
@@ -18,6 +18,7 @@ pub struct LiveDocuments(Cache<Place, Parked, ByBytes>);
 
 #[derive(Clone)]
 struct Parked {
+    shard: ShardId,
     bytes: u64,
     document: Arc<Mutex<Option<Live>>>,
 }
@@ -50,9 +51,10 @@ impl LiveDocuments {
         parked.document.lock().take()
     }
 
-    /// Puts a document back, at its version.
+    /// Puts a document of a shard back, at its version.
     pub fn put(
         &self,
+        shard: ShardId,
         collection: CollectionId,
         key: DocumentKey,
         version: VersionId,
@@ -60,7 +62,12 @@ impl LiveDocuments {
     ) {
         let bytes = document.memory_bytes() as u64;
         let document = Arc::new(Mutex::new(Some((version, document))));
-        self.0.insert((collection, key), Parked { bytes, document });
+        self.0.insert((collection, key), Parked { shard, bytes, document });
+    }
+
+    /// Lets go of a shard's documents.
+    pub fn forget(&self, shard: ShardId) {
+        self.0.retain(|_, parked| parked.shard != shard);
     }
 
     /// What all documents hold together, in bytes.

@@ -147,7 +147,7 @@ impl Node {
         let refused = |why: String| Refused::from(Problem::new(Kind::Refused, why));
         compiled.unwrap_or_else(|| Err("the component cannot be compiled".to_owned())).map_err(refused)?;
         self.lead(shard).await?;
-        let stored = crate::documents::read::plugin(&shard.state.store, digest);
+        let stored = crate::documents::read::plugin(&shard.state.store(), digest);
         if stored.map_err(|error| crate::documents::evaluate::storage_problem(&error))?.is_none() {
             self.store_component(shard, digest, &component).await?;
         }
@@ -204,7 +204,7 @@ impl Node {
         let stored = async {
             loop {
                 progress.borrow_and_update();
-                match shard.state.store.get(&crate::documents::keys::plugin::key(digest)) {
+                match shard.state.store().get(&crate::documents::keys::plugin::key(digest)) {
                     Ok(Some(_)) => return Ok(()),
                     Ok(None) => {}
                     Err(error) => return Err(error.to_string()),
@@ -270,7 +270,7 @@ impl Node {
         };
         self.lead(shard).await.map_err(text)?;
         let from = shard.state.progress().catalog;
-        let found = catalog.state.store.scan(&rows::steps_after(from), Limit::rows(CARRY_STEPS), Direction::Forward);
+        let found = catalog.state.store().scan(&rows::steps_after(from), Limit::rows(CARRY_STEPS), Direction::Forward);
         let mut version = from;
         for (_, row) in found.map_err(|error| error.to_string())? {
             version = version.next();

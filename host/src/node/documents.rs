@@ -29,7 +29,7 @@ impl Documents for Node {
         let catalog = shard.state.catalog();
         let collection = known(&catalog, &at.collection)?;
         let newest =
-            read::newest(&shard.state.store, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
+            read::newest(&shard.state.store(), collection.id, &at.key).map_err(|error| storage_problem(&error))?;
         newest.and_then(|(_, seen)| self.read_of(&catalog, collection, seen)).ok_or_else(|| not_found(&at))
     }
 
@@ -47,13 +47,13 @@ impl Documents for Node {
         self.be_as_fresh_as(&shard, consistency).await?;
         let catalog = shard.state.catalog();
         let collection = known(&catalog, &at.collection)?.clone();
-        let newest =
-            read::newest(&shard.state.store, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
+        let rows = shard.state.store();
+        let newest = read::newest(&rows, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
         let view = seen.view.clone();
         let fallback = seen.version.fallback.clone();
         let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
-        let (rows, key) = (shard.state.store.clone(), at.key.clone());
+        let key = at.key.clone();
         let job = move || {
             let (subject, _) = Subject::load(&rows, &collection, &key, None)?;
             subject.into_merge().map(|document| document.conflicts()).transpose().map_err(Problem::from)

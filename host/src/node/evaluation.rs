@@ -88,7 +88,7 @@ impl Node {
         evaluated_over: Option<Option<VersionId>>,
     ) -> Result<Proposed, Refused> {
         self.local_read_index(shard).await?;
-        let head = read::head(&shard.state.store, place.0, &place.1).map_err(|error| storage_problem(&error))?;
+        let head = read::head(&shard.state.store(), place.0, &place.1).map_err(|error| storage_problem(&error))?;
         let is_same = evaluated_over.is_none_or(|evaluated| evaluated == head.map(|head| head.version));
         Ok(if is_same { Proposed::Installed(Scn::ZERO, 0) } else { Proposed::Stale })
     }
@@ -114,13 +114,13 @@ impl Node {
         batch: &[Waiting],
     ) -> Result<WriteEvaluation, Problem> {
         if !collection.policy.merges() {
-            let (subject, _) = Subject::load(&shard.state.store, collection, &place.1, None)?;
+            let (subject, _) = Subject::load(&shard.state.store(), collection, &place.1, None)?;
             let requests: Vec<_> = batch.iter().map(|waiting| &waiting.request).collect();
             return Ok(evaluate_writes(context, collection, subject, &requests));
         }
         let requests: Vec<_> = batch.iter().map(|waiting| waiting.request.clone()).collect();
         let live = self.0.live.take(place.0, &place.1);
-        let (rows, key) = (shard.state.store.clone(), place.1.clone());
+        let (rows, key) = (shard.state.store(), place.1.clone());
         let (context, collection) = (context.clone(), collection.clone());
         let job = move || {
             let (subject, fold) = Subject::load(&rows, &collection, &key, live)?;
@@ -138,7 +138,7 @@ impl Node {
         let Some(fold) = fold else { return };
         let mut batch = skerry_store::Batch::new();
         batch.put(fold::key(*collection, key, skerry_model::Epoch::new(0)), fold::encode(&fold));
-        if let Err(error) = shard.state.store.install(batch).await {
+        if let Err(error) = shard.state.store().install(batch).await {
             tracing::warn!(%error, %key, "a fold was not saved");
         }
     }
@@ -152,7 +152,8 @@ impl Node {
         let _turn = self.0.slots.hold(push_place(push)).await;
         for _ in 0..EVALUATIONS_MAX {
             self.lead(shard).await?;
-            let known = read::watermark(&shard.state.store, &push.replica).map_err(|error| storage_problem(&error))?;
+            let known =
+                read::watermark(&shard.state.store(), &push.replica).map_err(|error| storage_problem(&error))?;
             let end = match judge(known.as_ref(), push) {
                 Judgement::Take(end) => end,
                 Judgement::Answer(answer) => {
@@ -171,7 +172,7 @@ impl Node {
                     (place, live)
                 })
                 .collect();
-            let (rows, batch) = (shard.state.store.clone(), push.clone());
+            let (rows, batch) = (shard.state.store(), push.clone());
             let job = {
                 let context = context.clone();
                 move || {
@@ -195,7 +196,7 @@ impl Node {
             let effect = documents.push.clone().expect("a push moves its watermark");
             let newest = newest_positions(&documents);
             if let Proposed::Installed(scn, index) = self.propose(shard, Effect::Documents(documents)).await? {
-                self.park(subjects, &newest, scn, index);
+                self.park(shard, subjects, &newest, scn, index);
                 return Ok(Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts });
             }
         }
@@ -204,13 +205,13 @@ impl Node {
     }
 
     /// Puts the documents of an applied push back into memory, at the versions they now have.
-    fn park(&self, subjects: Vec<Subject>, newest: &BTreeMap<Place, u32>, scn: Scn, index: u64) {
+    fn park(&self, shard: &Shard, subjects: Vec<Subject>, newest: &BTreeMap<Place, u32>, scn: Scn, index: u64) {
         for subject in subjects {
             let place = subject.place();
             let made = newest.get(&place).map(|&position| VersionId { scn, ordinal: Ordinal { index, position } });
             let version = made.or_else(|| subject.head().map(|head| head.version));
             if let (Some(version), Some(document)) = (version, subject.into_merge()) {
-                self.0.live.put(place.0, place.1, version, document);
+                self.0.live.put(shard.id, place.0, place.1, version, document);
             }
         }
     }
@@ -287,7 +288,7 @@ impl AppliedWrites<'_> {
         }
         shard.requeue(place, waiting.collect());
         if let (Some(version), Some(document)) = (newest, subject.and_then(Subject::into_merge)) {
-            self.node.0.live.put(place.0, place.1.clone(), version, document);
+            self.node.0.live.put(shard.id, place.0, place.1.clone(), version, document);
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     identities: Identities,
     folders: parking_lot::Mutex<std::collections::BTreeMap<NodeId, Nonce>>,
     shards: Vec<Arc<Shard>>,
-    live: LiveDocuments,
+    live: Arc<LiveDocuments>,
     slots: slots::Slots,
     catalog_turn: tokio::sync::Semaphore,
     pull_turn: std::sync::atomic::AtomicUsize,

@@ -30,7 +30,7 @@ impl NodePlugins {
     pub fn compiled(&self, digest: PluginDigest) -> Result<Arc<CompiledResolver>, String> {
         let mut failure = None;
         let load = || {
-            read::plugin(&self.catalog.store, digest).unwrap_or_else(|error| {
+            read::plugin(&self.catalog.store(), digest).unwrap_or_else(|error| {
                 failure = Some(error.to_string());
                 None
             })

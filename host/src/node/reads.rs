@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skerry_api::documents::{Listed, Page, SCAN_BYTES_TARGET, Scan};
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::{CollectionName, DocumentKey};
-use skerry_store::Direction;
+use skerry_store::{Direction, ShardStore};
 
 use super::Node;
 use super::documents::known;
@@ -20,19 +20,20 @@ impl Node {
             self.be_as_fresh_as(shard, scan.consistency).await?;
         }
         let collection = known(&self.catalog_shard().state.catalog(), name)?.clone();
+        // One store for each shard, so that the page is of one generation of its rows.
+        let stores: Vec<ShardStore> = self.shards().iter().map(|shard| shard.state.store()).collect();
         let mut after = scan.cursor.as_deref().map(decode_cursor).transpose()?;
         let limit = scan.limit as usize;
         let mut documents = Vec::new();
         let mut bytes = 0;
         loop {
-            let (heads, more) = self.heads_after(collection.id, &scan.prefix, after.as_ref())?;
+            let (heads, more) = heads_after(&stores, collection.id, &scan.prefix, after.as_ref())?;
             for (key, (shard, head)) in heads {
                 after = Some(key.clone());
                 if !head.live {
                     continue;
                 }
-                let rows = &self.shards()[shard].state.store;
-                let seen = read::version(rows, collection.id, &key, head.epoch, head.version)
+                let seen = read::version(&stores[shard], collection.id, &key, head.epoch, head.version)
                     .map_err(|error| storage_problem(&error))?;
                 let Some(view) = seen.view else { continue };
                 bytes += view.bytes().len();
@@ -50,38 +51,38 @@ impl Node {
             tokio::task::yield_now().await;
         }
     }
+}
 
-    /// The next heads of all shards in the order of keys, as far as every shard has been read; and whether there are
-    /// more.
-    #[expect(clippy::type_complexity, reason = "a sorted step of the scan, used in one place")]
-    fn heads_after(
-        &self,
-        collection: skerry_model::CollectionId,
-        prefix: &str,
-        after: Option<&DocumentKey>,
-    ) -> Result<(BTreeMap<DocumentKey, (usize, Head)>, bool), Problem> {
-        let mut merged = BTreeMap::new();
-        let mut read_to: Option<DocumentKey> = None;
-        for (at, shard) in self.shards().iter().enumerate() {
-            let mut range = head::range(collection, prefix);
-            if let Some(after) = after {
-                range = range.behind(head::key(collection, after), Direction::Forward);
-            }
-            let heads = read::heads(&shard.state.store, &range, SCAN_STEP).map_err(|error| storage_problem(&error))?;
-            if heads.len() == SCAN_STEP {
-                let last = heads.last().map(|(_, key, _)| key.clone());
-                read_to = match (read_to, last) {
-                    (Some(known), Some(last)) => Some(known.min(last)),
-                    (known, last) => known.or(last),
-                };
-            }
-            merged.extend(heads.into_iter().map(|(_, key, head)| (key, (at, head))));
+/// The next heads of all shards in the order of keys, as far as every shard has been read; and whether there are
+/// more.
+#[expect(clippy::type_complexity, reason = "a sorted step of the scan, used in one place")]
+fn heads_after(
+    stores: &[ShardStore],
+    collection: skerry_model::CollectionId,
+    prefix: &str,
+    after: Option<&DocumentKey>,
+) -> Result<(BTreeMap<DocumentKey, (usize, Head)>, bool), Problem> {
+    let mut merged = BTreeMap::new();
+    let mut read_to: Option<DocumentKey> = None;
+    for (at, rows) in stores.iter().enumerate() {
+        let mut range = head::range(collection, prefix);
+        if let Some(after) = after {
+            range = range.behind(head::key(collection, after), Direction::Forward);
         }
-        if let Some(read_to) = &read_to {
-            merged.retain(|key, _| key <= read_to);
+        let heads = read::heads(rows, &range, SCAN_STEP).map_err(|error| storage_problem(&error))?;
+        if heads.len() == SCAN_STEP {
+            let last = heads.last().map(|(_, key, _)| key.clone());
+            read_to = match (read_to, last) {
+                (Some(known), Some(last)) => Some(known.min(last)),
+                (known, last) => known.or(last),
+            };
         }
-        Ok((merged, read_to.is_some()))
+        merged.extend(heads.into_iter().map(|(_, key, head)| (key, (at, head))));
     }
+    if let Some(read_to) = &read_to {
+        merged.retain(|key, _| key <= read_to);
+    }
+    Ok((merged, read_to.is_some()))
 }
 
 fn encode_cursor(after: &DocumentKey) -> String {

@@ -1,15 +1,17 @@
 //! What this node answers its peers.
 
 use futures::future::BoxFuture;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{Fatal, RaftError};
 use skerry_model::ShardId;
 use skerry_model::ids::Nonce;
 
 use super::Node;
-use super::shard::Refused;
+use super::shard::{Refused, Shard};
 use crate::consensus::network::hello::{Founding, Hello, PROTOCOL, Purpose, Welcome};
 use crate::consensus::network::message::{Request, Response};
 use crate::consensus::network::server::Handler;
+use crate::consensus::snapshot;
 use crate::consensus::state_machine::StateMachine;
 use crate::consensus::types::{Raft, TypeConfig};
 
@@ -104,6 +106,7 @@ impl Node {
                 Ok(answer) => Response::TransferLeader(answer),
                 Err(fatal) => Response::Failed(fatal.to_string()),
             },
+            Request::Snapshot(part) => self.take_snapshot(shard, part).await,
             Request::ReadIndex => match self.local_read_index(shard).await {
                 Ok(index) => Response::ReadIndex(index),
                 Err(Refused::NotLeader(leader)) => Response::NotLeader(leader),
@@ -125,6 +128,23 @@ impl Node {
             }
             Request::HandOver(_) => Response::NotLeader(shard.leader()),
             Request::HasPlugin(digest) => Response::HasPlugin(self.has_plugin(shard, digest).await),
+        }
+    }
+}
+
+impl Node {
+    async fn take_snapshot(&self, shard: &Shard, part: snapshot::Part) -> Response {
+        let own = shard.raft.server_metrics().borrow_watched().vote;
+        let install = |vote, whole| async move {
+            let installed = shard.raft.install_full_snapshot(vote, whole).await;
+            installed.map_err(|fatal| snapshot::Error::Stopped(fatal.to_string()))
+        };
+        match shard.snapshots.take(part, own, install).await {
+            Ok(reply) => Response::Snapshot(reply),
+            Err(error) => {
+                tracing::error!(shard = %shard.id, %error, "a part of a snapshot was not taken");
+                Response::Failed(error.to_string())
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::slots::Place;
 use crate::consensus::quorum;
+use crate::consensus::snapshot::Receiver;
 use crate::consensus::state_machine::{ShardState, StateMachine};
 use crate::consensus::types::Raft;
 use crate::limits::{DOCUMENT_QUEUE_BYTES_MAX, DOCUMENT_QUEUE_MAX, IN_FLIGHT_BYTES_MAX};
@@ -25,6 +26,8 @@ pub struct Shard {
     pub raft: Raft<StateMachine>,
     /// Its replica on this node.
     pub state: Arc<ShardState>,
+    /// Takes what its leader sends of a snapshot.
+    pub(super) snapshots: Receiver,
     pub(super) queues: Mutex<BTreeMap<Place, Queue>>,
     /// Bytes of records that may still be proposed before others have been applied.
     pub(super) room: Arc<Semaphore>,
@@ -69,11 +72,12 @@ pub(super) struct Waiting {
 impl Shard {
     /// A shard.
     #[must_use]
-    pub fn new(raft: Raft<StateMachine>, state: Arc<ShardState>) -> Self {
+    pub fn new(raft: Raft<StateMachine>, state: Arc<ShardState>, snapshots: Receiver) -> Self {
         Self {
             id: state.id,
             raft,
             state,
+            snapshots,
             queues: Mutex::default(),
             room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             last_proposed: AtomicU64::new(0),

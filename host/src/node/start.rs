@@ -22,7 +22,8 @@ use crate::consensus::network::adapter::Factory;
 use crate::consensus::network::hello::{Founding, Welcome};
 use crate::consensus::network::peers::{Caller, Peers, ask_to_join};
 use crate::consensus::network::server::serve;
-use crate::consensus::state_machine::StateMachine;
+use crate::consensus::snapshot::{Generations, Receiver, Thresholds};
+use crate::consensus::state_machine::{Parts, StateMachine};
 use crate::consensus::types::{NodeAddress, Raft};
 use crate::consensus::{log_store, network::server::Handler};
 use crate::documents::live::LiveDocuments;
@@ -30,7 +31,7 @@ use crate::documents::record::Effect;
 use crate::env::executor::Executor;
 use crate::env::network::Network;
 use crate::identity::{self, Identities, Identity};
-use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, STOP_TIMEOUT};
+use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, SNAPSHOT_STALL_TIMEOUT, STOP_TIMEOUT};
 
 /// Raft's timers, in milliseconds.
 const HEARTBEAT_MS: u64 = 100;
@@ -49,6 +50,8 @@ pub struct Options {
     pub bootstrap: bool,
     /// How many shards a new cluster gets.
     pub shards: u16,
+    /// When logs are purged.
+    pub thresholds: Thresholds,
     /// What linearizable reads rely on.
     pub reads: Reads,
     /// The log database.
@@ -197,14 +200,15 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let founding = identity.founding.clone().expect("the node has founded or joined a cluster");
     let caller = Caller { node: identity.node, folder: identity.folder };
     let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
-    let shards = open_shards(&options, &peers, &log, &state, !is_restart).await?;
+    let live = Arc::<LiveDocuments>::default();
+    let shards = open_shards(&options, &peers, &log, &state, &live, !is_restart).await?;
     let wait = if is_restart { Duration::from_millis(ELECTION_MS_MAX) } else { Duration::ZERO };
     let catalog = Arc::clone(&shards[0].state);
     let node = Node(Arc::new(Inner {
         id: identity.node,
         identities: identities.clone(),
         folders: parking_lot::Mutex::new(identities.peers()?),
-        live: LiveDocuments::default(),
+        live,
         slots: slots::Slots::default(),
         catalog_turn: tokio::sync::Semaphore::new(1),
         pull_turn: std::sync::atomic::AtomicUsize::new(0),
@@ -364,9 +368,11 @@ async fn open_shards(
     options: &Options,
     peers: &Arc<Peers>,
     log: &Arc<LogWriter>,
-    state: &StateWriter,
+    state: &Arc<StateWriter>,
+    live: &Arc<LiveDocuments>,
     may_campaign: bool,
 ) -> Result<Vec<Arc<Shard>>, StartError> {
+    let thresholds = options.thresholds;
     let config = Config {
         cluster_name: peers.founding().cluster.to_string(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -376,28 +382,44 @@ async fn open_shards(
         // A leader's entries reach its followers while its own disk still works on them. One that crashed may have lost
         // some of them, so under the same term it would write others in their place.
         enable_leader_restore: Some(false),
-        // The log is kept whole, so nobody ever needs a snapshot.
-        snapshot_policy: SnapshotPolicy::Never,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(thresholds.entries_between),
         replication_lag_threshold: u64::MAX,
-        max_in_snapshot_log_to_keep: u64::MAX,
+        max_in_snapshot_log_to_keep: thresholds.entries_kept,
+        purge_batch_size: thresholds.purge_entries_min,
+        install_snapshot_timeout: millis(SNAPSHOT_STALL_TIMEOUT),
         ..Config::default()
     };
+    // What is applied is reported as durable, and a process that was killed may have left more than was synced.
+    state.flush().await?;
     let mut shards = Vec::new();
     for number in 0..peers.founding().shards {
         let shard = ShardId::new(number);
         let raft = |reason: String| StartError::Raft { shard, reason };
         let config = config.clone().validate().map_err(|error| raft(error.to_string()))?;
-        let store: LogStore = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
-        let rows = state.shard(&format!("shard-{number:05}-0"))?;
-        let (machine, replica) = StateMachine::open(shard, rows, store.durable_end())?;
-        let factory = Factory { shard, peers: Arc::clone(peers) };
+        let mut store: LogStore = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
+        let generations = Generations::new(shard, Arc::clone(state), Arc::clone(&options.executor));
+        let (machine, replica) = StateMachine::open(Parts {
+            generations: generations.clone(),
+            durable_end: store.durable_end(),
+            live: Arc::clone(live),
+            chunk_bytes: thresholds.chunk_bytes,
+        })?;
+        if let Some(applied) = machine.applied() {
+            store.reach(applied).await.map_err(|error| raft(error.to_string()))?;
+        }
+        let factory = Factory { shard, peers: Arc::clone(peers), executor: Arc::clone(&options.executor) };
         let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
         let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
         group.runtime_config().elect(may_campaign);
         group.run();
-        shards.push(Arc::new(Shard::new(group, replica)));
+        let snapshots = Receiver::new(generations, Arc::clone(&replica));
+        shards.push(Arc::new(Shard::new(group, replica, snapshots)));
     }
     Ok(shards)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("a limit is far below the end of time")
 }
 
 /// Makes a new shard's first membership, on the node that founded the cluster. Done again after a crash half-way.

@@ -37,6 +37,8 @@ struct ShardGauges {
     leads: Family<ShardLabels, Gauge>,
     last: Family<ShardLabels, Gauge>,
     applied: Family<ShardLabels, Gauge>,
+    purged: Family<ShardLabels, Gauge>,
+    generation: Family<ShardLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +72,9 @@ impl Default for Metrics {
         registry.register("raft_leads", "1 where this node leads the shard", shard.leads.clone());
         registry.register("raft_last_index", "Last record in this node's log", shard.last.clone());
         registry.register("raft_applied_index", "Last record applied by this node", shard.applied.clone());
+        registry.register("raft_purged_index", "Last record purged from this node's log", shard.purged.clone());
+        let generation = "Keyspace that holds the shard: each snapshot installed makes the next one";
+        registry.register("state_generation", generation, shard.generation.clone());
         registry.register("live_documents_bytes", "Merge documents kept in memory", live_bytes.clone());
         Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes }))
     }
@@ -97,8 +102,10 @@ impl Metrics {
             let gauges = &self.0.shard;
             gauges.term.get_or_create(&labels).set(number(shard.term().get()));
             gauges.leads.get_or_create(&labels).set(i64::from(shard.raft.is_leader()));
-            let last = shard.raft.metrics().borrow_watched().last_log_index.unwrap_or_default();
-            gauges.last.get_or_create(&labels).set(number(last));
+            let raft = shard.raft.metrics().borrow_watched().clone();
+            gauges.last.get_or_create(&labels).set(number(raft.last_log_index.unwrap_or_default()));
+            gauges.purged.get_or_create(&labels).set(number(raft.purged.map_or(0, |purged| purged.index)));
+            gauges.generation.get_or_create(&labels).set(number(shard.state.generation()));
             gauges.applied.get_or_create(&labels).set(number(shard.state.progress().index));
         }
         self.0.live_bytes.set(number(node.live_bytes()));

@@ -34,6 +34,7 @@ pub fn check_state(database: &dyn StateDb) {
     check_snapshots(&*b);
     check_names(database);
     check_keyspaces(database);
+    check_ingestion(database);
     database.sync().expect("a state database syncs");
 }
 
@@ -135,10 +136,38 @@ fn check_keyspaces(database: &dyn StateDb) {
     database.delete_keyspace("a").expect("a keyspace can be deleted");
     database.delete_keyspace("a").expect("deleting what is not there is no error");
     assert_eq!(database.keyspaces(), ["b"]);
+    assert_eq!(get(&*a, "key").as_deref(), Some("of a"), "a handle that is held reads what was there");
     put(&*a, "to a deleted keyspace");
     drop(a);
     assert_eq!(get(&*open(database, "a"), "key"), None, "a keyspace made again is empty");
     assert_eq!(get(&*b, "key").as_deref(), Some("of b"));
+}
+
+fn check_ingestion(database: &dyn StateDb) {
+    let row = |key: &'static str, value: &'static str| (Bytes::from(key), Bytes::from(value));
+    let filled = open(database, "filled");
+    let everything = |store: &dyn OrderedStore| scan(store, &KeyRange::all(), Limit::rows(99), Direction::Forward);
+    filled.ingest(Vec::new()).expect("a keyspace takes no rows at all");
+    filled.ingest(vec![row("b", "2"), row("d", "4")]).expect("an empty keyspace takes rows");
+    let snapshot = filled.snapshot();
+    filled.ingest(vec![row("f", "6")]).expect("a keyspace takes rows behind its own");
+    assert_eq!(everything(&*filled), "b=2 d=4 f=6");
+    assert_eq!(everything(&*snapshot), "b=2 d=4", "a snapshot stays as it was");
+    let is_refused = |rows| matches!(filled.ingest(rows), Err(Error::Order { .. }));
+    assert!(is_refused(vec![row("e", "5")]), "not between what is there");
+    assert!(is_refused(vec![row("f", "7")]), "not over what is there");
+    assert!(is_refused(vec![row("h", "8"), row("g", "7")]), "not out of order");
+    assert!(is_refused(vec![row("g", "7"), row("g", "8")]), "not one key twice");
+    assert_eq!(everything(&*filled), "b=2 d=4 f=6", "what is refused leaves nothing");
+    let mut batch = Batch::new();
+    batch.put("a", "1");
+    batch.put("d", "new");
+    batch.delete("b");
+    filled.commit(batch).expect("a keyspace takes writes");
+    assert_eq!(everything(&*filled), "a=1 d=new f=6", "a commit lies on top of what was ingested");
+    filled.ingest(vec![row("g", "7")]).expect("a keyspace takes rows behind its own");
+    assert_eq!(everything(&*filled), "a=1 d=new f=6 g=7", "also beside what was committed");
+    database.delete_keyspace("filled").expect("a keyspace can be deleted");
 }
 
 fn open(database: &dyn StateDb, name: &str) -> Arc<dyn Keyspace> {

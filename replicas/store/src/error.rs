@@ -56,6 +56,16 @@ pub enum Error {
         /// What fjall found.
         source: Arc<::fjall::Error>,
     },
+    /// Rows to be ingested do not come in order behind what is there.
+    #[error("row {row} of {rows} to be ingested does not come behind what {keyspace} holds")]
+    Order {
+        /// The keyspace's name.
+        keyspace: String,
+        /// Which row, from 0 on.
+        row: usize,
+        /// How many there are.
+        rows: usize,
+    },
     /// What was written may not be on the disk.
     #[error("cannot sync the database in {}", path.display())]
     Sync {

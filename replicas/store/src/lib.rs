@@ -130,6 +130,17 @@ pub trait Keyspace: OrderedStore {
     /// [`Error::Write`] or [`Error::Full`]. The database takes no write after that; the process must stop.
     fn commit(&self, batch: Batch) -> Result<(), Error>;
 
+    /// Adds rows in order of their keys, all behind every key that the keyspace holds: the cheap way to fill one. Blocks
+    /// for the disk: never on a tokio worker.
+    ///
+    /// For a crash it counts as a commit: all of the rows or none, and on the disk after the next [`StateDb::sync`] at
+    /// the latest.
+    ///
+    /// # Errors
+    /// [`Error::Order`], and nothing is added; [`Error::Write`] or [`Error::Full`], after which the keyspace may hold
+    /// some of the rows and is of no use.
+    fn ingest(&self, rows: Vec<Row>) -> Result<(), Error>;
+
     /// The keyspace as it is now, between two commits. Cheap and without I/O; the store keeps what the snapshot sees
     /// until it is dropped, so it must not be held for long.
     fn snapshot(&self) -> Box<dyn OrderedStore>;

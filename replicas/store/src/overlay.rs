@@ -61,9 +61,9 @@ impl Overlay {
         self.writing.take()
     }
 
-    /// Forgets what was installed and not handed over, and says what that took of the room.
-    pub(crate) fn clear(&mut self) -> usize {
-        self.active.clear();
+    /// Gives back the room of what was installed and will not be handed over. It stays readable: a reader that was given
+    /// an install must not see it vanish.
+    pub(crate) fn abandon(&mut self) -> usize {
         std::mem::take(&mut self.active_room)
     }
 

@@ -52,6 +52,12 @@ impl Limit {
     }
 }
 
+/// Where rows to be ingested stop rising, the key `last` before the first of them.
+pub(crate) fn first_out_of_order(last: Option<&Bytes>, rows: &[(Bytes, Bytes)]) -> Option<usize> {
+    let mut before = last;
+    rows.iter().position(|(key, _)| before.replace(key).is_some_and(|before| before >= key))
+}
+
 fn row_bytes(row: &(Bytes, Bytes)) -> usize {
     row.0.len() + row.1.len()
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::range::first_out_of_order;
 use crate::{Batch, Direction, Durability, Error, KeyRange, Keyspace, Limit, LogDb, OrderedStore, Row, StateDb};
 
 /// One machine's disk, with a log and a state database on it. Clones are the same disk.
@@ -23,11 +24,17 @@ struct Machine {
     full: bool,
     log: Rows,
     state: BTreeMap<String, Rows>,
+    /// Keyspaces made so far.
+    made: u64,
+    /// What deleted keyspaces held, for those who still hold one.
+    deleted: BTreeMap<u64, Arc<BTreeMap<Bytes, Bytes>>>,
 }
 
 /// One ordered set of rows, as readers see it and as the disk holds it.
 #[derive(Debug, Default)]
 struct Rows {
+    /// Which keyspace, as one that is made again under its name is another.
+    number: u64,
     /// Shared with snapshots, copied on the first write after one.
     visible: Arc<BTreeMap<Bytes, Bytes>>,
     durable: BTreeMap<Bytes, Bytes>,
@@ -40,7 +47,8 @@ impl Disk {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let (log, state) = (Rows::default(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Machine { random: seed, boot: 0, full: false, log, state })))
+        let (made, deleted) = (0, BTreeMap::new());
+        Self(Arc::new(Mutex::new(Machine { random: seed, boot: 0, full: false, log, state, made, deleted })))
     }
 
     /// Opens the log database.
@@ -60,6 +68,7 @@ impl Disk {
     pub fn crash(&self) {
         let machine = &mut *self.0.lock();
         machine.boot += 1;
+        machine.deleted.clear();
         machine.log.crash(&mut machine.random);
         for rows in machine.state.values_mut() {
             rows.crash(&mut machine.random);
@@ -139,7 +148,17 @@ fn take<'a>(mut rows: impl Iterator<Item = (&'a Bytes, &'a Bytes)>, limit: Limit
 #[derive(Debug, Clone)]
 enum Part {
     Log,
-    Keyspace(Arc<str>),
+    Keyspace { name: Arc<str>, number: u64 },
+}
+
+impl Machine {
+    /// The rows, unless they are of a keyspace that was deleted.
+    fn rows(&mut self, part: &Part) -> Option<&mut Rows> {
+        match part {
+            Part::Log => Some(&mut self.log),
+            Part::Keyspace { name, number } => self.state.get_mut(&**name).filter(|rows| rows.number == *number),
+        }
+    }
 }
 
 /// Rows as opened by a process that dies with the machine.
@@ -154,20 +173,23 @@ impl Handle {
     fn name(&self) -> String {
         match &self.part {
             Part::Log => "log".to_owned(),
-            Part::Keyspace(name) => name.to_string(),
+            Part::Keyspace { name, .. } => name.to_string(),
         }
     }
 
     fn visible(&self) -> Result<Arc<BTreeMap<Bytes, Bytes>>, Error> {
-        let machine = self.disk.0.lock();
+        let machine = &mut *self.disk.0.lock();
         if machine.boot != self.boot {
             return Err(Error::Crashed { keyspace: self.name() });
         }
-        let rows = match &self.part {
-            Part::Log => Some(&machine.log),
-            Part::Keyspace(name) => machine.state.get(&**name),
+        if let Some(rows) = machine.rows(&self.part) {
+            return Ok(rows.visible.clone());
+        }
+        let left = match &self.part {
+            Part::Log => None,
+            Part::Keyspace { number, .. } => machine.deleted.get(number).cloned(),
         };
-        Ok(rows.map(|rows| rows.visible.clone()).unwrap_or_default())
+        Ok(left.unwrap_or_default())
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Error> {
@@ -178,12 +200,8 @@ impl Handle {
         if machine.full {
             return Err(Error::Full { keyspace: self.name(), rows: batch.len(), bytes: batch.bytes() });
         }
-        let rows = match &self.part {
-            Part::Log => Some(&mut machine.log),
-            Part::Keyspace(name) => machine.state.get_mut(&**name),
-        };
         // What is written to a deleted keyspace is lost.
-        if let Some(rows) = rows {
+        if let Some(rows) = machine.rows(&self.part) {
             rows.commit(batch);
             if durability == Durability::Synced {
                 rows.sync();
@@ -235,10 +253,20 @@ impl StateDb for SimulatedState {
         if name.is_empty() || name.len() > usize::from(u8::MAX) {
             return Err(Error::KeyspaceName { name: name.to_owned() });
         }
-        let handle = Handle { disk: self.disk.clone(), boot: self.boot, part: Part::Keyspace(name.into()) };
-        handle.visible()?;
-        self.disk.0.lock().state.entry(name.to_owned()).or_default();
-        Ok(Arc::new(handle))
+        let machine = &mut *self.disk.0.lock();
+        if machine.boot != self.boot {
+            return Err(Error::Crashed { keyspace: name.to_owned() });
+        }
+        let number = match machine.state.get(name) {
+            Some(rows) => rows.number,
+            None => {
+                machine.made += 1;
+                machine.state.insert(name.to_owned(), Rows { number: machine.made, ..Rows::default() });
+                machine.made
+            }
+        };
+        let part = Part::Keyspace { name: name.into(), number };
+        Ok(Arc::new(Handle { disk: self.disk.clone(), boot: self.boot, part }))
     }
 
     fn keyspaces(&self) -> Vec<String> {
@@ -250,7 +278,9 @@ impl StateDb for SimulatedState {
         if machine.boot != self.boot {
             return Err(Error::Crashed { keyspace: name.to_owned() });
         }
-        machine.state.remove(name);
+        if let Some(rows) = machine.state.remove(name) {
+            machine.deleted.insert(rows.number, rows.visible);
+        }
         Ok(())
     }
 
@@ -266,6 +296,18 @@ impl StateDb for SimulatedState {
 
 impl Keyspace for Handle {
     fn commit(&self, batch: Batch) -> Result<(), Error> {
+        Handle::commit(self, batch, Durability::Buffered)
+    }
+
+    fn ingest(&self, rows: Vec<Row>) -> Result<(), Error> {
+        let visible = self.visible()?;
+        let last = visible.last_key_value().map(|(key, _)| key);
+        if let Some(row) = first_out_of_order(last, &rows) {
+            return Err(Error::Order { keyspace: self.name(), row, rows: rows.len() });
+        }
+        let mut batch = Batch::with_capacity(rows.len());
+        rows.into_iter().for_each(|(key, value)| batch.put(key, value));
+        drop(visible);
         Handle::commit(self, batch, Durability::Buffered)
     }
 
@@ -353,6 +395,26 @@ mod tests {
             disk.crash();
             prop_assert_eq!(prefix(&disk.log()), log_before);
         }
+    }
+
+    /// What was ingested is lost like a commit: each ingestion whole, and none behind one that is missing.
+    #[test]
+    fn a_crash_leaves_a_prefix_of_ingestions() {
+        let rows = |key: u8| {
+            let rows = one(key).into_sorted_rows().into_iter();
+            rows.map(|(key, value)| (key, value.unwrap())).collect::<Vec<Row>>()
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let disk = Disk::new(seed);
+            let (state, name) = (disk.state(), "a");
+            state.keyspace(name).unwrap().ingest(rows(0)).unwrap();
+            state.sync().unwrap();
+            (1..4).for_each(|key| state.keyspace(name).unwrap().ingest(rows(key)).unwrap());
+            disk.crash();
+            seen.insert(prefix(&*disk.state().keyspace(name).unwrap()));
+        }
+        assert_eq!(Vec::from_iter(seen), [1, 2, 3, 4]);
     }
 
     /// Over many seeds a crash leaves nothing of what was unsynced, some of it, and all of it.

@@ -149,14 +149,20 @@ impl StateWriter {
         Ok(ShardStore { shared: self.shared.clone(), shard })
     }
 
+    /// The database that is written to: for keyspaces that no shard is open on.
+    #[must_use]
+    pub fn database(&self) -> &dyn StateDb {
+        &*self.shared.database
+    }
+
     /// Lets go of a shard whose keyspace is going to be deleted: nothing of it is written any more and its stores refuse
-    /// installs. Blocks while a round of writing is under way: not for a tokio worker.
+    /// installs. Whoever still holds one goes on reading what was installed. Blocks while a round of writing is under way: not for a tokio worker.
     pub fn retire(&self, keyspace: &str) {
         let Some(shard) = self.shared.shards.lock().remove(keyspace) else { return };
         shard.is_retired.store(true, Ordering::Release);
         // After the round under way nobody writes to the keyspace.
         let _no_round = self.shared.round.lock();
-        let room = shard.overlay.write().clear();
+        let room = shard.overlay.write().abandon();
         self.shared.room.add_permits(room);
     }
 

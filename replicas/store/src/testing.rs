@@ -149,6 +149,11 @@ impl Keyspace for GatedKeyspace {
         self.keyspace.commit(batch)
     }
 
+    fn ingest(&self, rows: Vec<Row>) -> Result<(), Error> {
+        self.gate.pass(rows.len(), Some(Durability::Buffered));
+        self.keyspace.ingest(rows)
+    }
+
     fn snapshot(&self) -> Box<dyn OrderedStore> {
         self.keyspace.snapshot()
     }

@@ -22,14 +22,14 @@ impl Checker for CommittedOnQuorum {
                 if !self.seen.insert((shard, line.index)) {
                     continue;
                 }
-                // What a node has purged it had on its disk.
-                let holds = |log: &[super::LogLine]| {
-                    log.first().is_some_and(|first| first.index > line.index) || log.iter().any(|held| held == line)
+                // What a node has purged it holds in its state, which was on the disk first.
+                let holds = |other: &super::ShardView| {
+                    other.purged.is_some_and(|purged| line.index <= purged) || other.log.iter().any(|held| held == line)
                 };
                 // Who votes may have changed since the entry was committed, and nodes differ in what they know of it.
                 let majorities = view.of(shard).filter_map(|(_, other)| other.running).map(|running| running.majority);
                 let majority = majorities.min().unwrap_or_default();
-                let holders = view.of(shard).filter(|(_, other)| holds(&other.log)).count();
+                let holders = view.of(shard).filter(|(_, other)| holds(other)).count();
                 if holders < majority {
                     return Err(format!(
                         "shard {shard}: node {node} has applied entry {}, which {holders} disks hold, not {majority}",

@@ -28,7 +28,8 @@ impl Checker for LeaderCompleteness {
         }
         for (node, shard, on_node) in view.shards() {
             let Some(leader) = on_node.running.filter(|running| running.leads) else { continue };
-            let Some(first) = on_node.log.first().map(|line| line.index) else { continue };
+            let behind_purged = on_node.purged.map(|purged| purged + 1);
+            let Some(first) = behind_purged.or(on_node.log.first().map(|line| line.index)) else { continue };
             let held: BTreeMap<u64, u64> = on_node.log.iter().map(|line| (line.index, line.term)).collect();
             for ((_, index), (term, seen_in)) in self.committed.range((shard, first)..=(shard, u64::MAX)) {
                 if *seen_in < leader.term && held.get(index) != Some(term) {

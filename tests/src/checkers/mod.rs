@@ -25,6 +25,8 @@ pub struct ShardView {
     pub running: Option<RunningView>,
     /// The vote on the disk.
     pub vote: Option<VoteView>,
+    /// The last index purged from the log on the disk; the node's state holds what was there.
+    pub purged: Option<u64>,
     /// The log on the disk: an entry's index, its term, and a digest of its contents.
     pub log: Vec<LogLine>,
 }

@@ -71,6 +71,8 @@ pub enum Flaw {
     NoPreVote,
     /// A node that restarts votes at once, in spite of the lease that it may have acknowledged.
     NoWaitAfterRestart,
+    /// The state is not put on the disk before the log is purged.
+    StateNotSynced,
 }
 
 /// How often each kind of fault happened.

@@ -1,11 +1,12 @@
 //! Parts of a node with a flaw, re-created on purpose.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use skerry_store::simulated::SimulatedLog;
-use skerry_store::{Batch, Direction, Durability, Error, KeyRange, Limit, LogDb, OrderedStore, Row};
+use skerry_store::simulated::{SimulatedLog, SimulatedState};
+use skerry_store::{Batch, Direction, Durability, Error, KeyRange, Keyspace, Limit, LogDb, OrderedStore, Row, StateDb};
 
 /// Length of the key of a row that a shard has once: shard and kind.
 const SINGLE_KEY_BYTES: usize = 3;
@@ -47,5 +48,26 @@ impl LogDb for ForgetfulVotes {
             }
         }
         self.log.commit(durable, durability)
+    }
+}
+
+/// A state database that says it has synced.
+pub(super) struct NeverSynced(pub(super) SimulatedState);
+
+impl StateDb for NeverSynced {
+    fn keyspace(&self, name: &str) -> Result<Arc<dyn Keyspace>, Error> {
+        self.0.keyspace(name)
+    }
+
+    fn keyspaces(&self) -> Vec<String> {
+        self.0.keyspaces()
+    }
+
+    fn delete_keyspace(&self, name: &str) -> Result<(), Error> {
+        self.0.delete_keyspace(name)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::env::executor::Inline;
 use skerry_host::env::runtime::{seed_of_this_thread, seed_this_thread};
@@ -15,12 +16,12 @@ use skerry_host::node::{Node, Options, Reads, Running, start};
 use skerry_model::NodeId;
 use skerry_model::env::{Clock, Random};
 use skerry_store::simulated::Disk;
-use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
+use skerry_store::{LogDb, LogWriter, Mode, StateDb, StateWriter};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Flaw;
-use super::flawed::ForgetfulVotes;
+use super::flawed::{ForgetfulVotes, NeverSynced};
 use super::network::Wires;
 
 /// Where time starts: some day in 2023, in milliseconds since 1970.
@@ -71,6 +72,8 @@ pub struct Plan {
     pub spares: Vec<(NodeId, NodeAddress)>,
     /// Its shards.
     pub shards: u16,
+    /// When its logs are purged.
+    pub thresholds: Thresholds,
     /// What linearizable reads rely on.
     pub reads: Reads,
     /// What is wrong with its nodes.
@@ -149,7 +152,11 @@ impl Machine {
             _ => Arc::new(self.disk.log()),
         };
         let log_writer = Arc::new(LogWriter::start(Arc::clone(&log), Mode::Stepped).expect("it takes no thread"));
-        let state = StateWriter::start(Arc::new(self.disk.state()), Mode::Stepped).expect("it takes no thread");
+        let state: Arc<dyn StateDb> = match plan.flaw {
+            Flaw::StateNotSynced => Arc::new(NeverSynced(self.disk.state())),
+            _ => Arc::new(self.disk.state()),
+        };
+        let state = StateWriter::start(state, Mode::Stepped).expect("it takes no thread");
         let state = Arc::new(state);
         let own = plan.founders.iter().chain(&plan.spares).find(|(id, _)| *id == self.id).expect("it is in the plan");
         let mut members = plan.founders.clone();
@@ -164,6 +171,7 @@ impl Machine {
             listen: own.1.node.clone(),
             bootstrap: self.id == plan.founders[0].0,
             shards: plan.shards,
+            thresholds: plan.thresholds,
             reads: plan.reads,
             log,
             log_writer: Arc::clone(&log_writer),

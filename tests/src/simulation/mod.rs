@@ -19,6 +19,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skerry_host::catalog::Step;
 use skerry_host::consensus::log_store::inspect;
+use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::documents::keys::fold;
 use skerry_host::node::{Node, Reads};
@@ -54,6 +55,8 @@ pub struct Setup {
     pub spares: u64,
     /// Shards of the cluster.
     pub shards: u16,
+    /// When logs are purged, and how large the chunks of a snapshot are.
+    pub thresholds: Thresholds,
     /// How long faults happen, in microseconds of its own time.
     pub storm_us: u64,
     /// What linearizable reads rely on.
@@ -72,13 +75,28 @@ impl Setup {
         let storm_us = random.random_range(8_000_000..20_000_000);
         let reads = if random.random_bool(0.3) { Reads::Lease } else { Reads::Quorum };
         let spares = random.random_range(0..3);
-        Self { seed, nodes, spares, shards, storm_us, reads, flaw: Flaw::None }
+        let thresholds = thresholds(&mut random);
+        Self { seed, nodes, spares, shards, thresholds, storm_us, reads, flaw: Flaw::None }
     }
 
     /// A small world for one scenario: nodes with one shard.
     #[must_use]
     pub fn small(seed: u64, nodes: u64, flaw: Flaw) -> Self {
-        Self { seed, nodes, spares: 0, shards: 1, storm_us: 0, reads: Reads::Quorum, flaw }
+        let thresholds = Thresholds::default();
+        Self { seed, nodes, spares: 0, shards: 1, thresholds, storm_us: 0, reads: Reads::Quorum, flaw }
+    }
+}
+
+/// Mostly low, so that logs are purged and nodes come back by snapshot; a world with the product's purges nothing.
+fn thresholds(random: &mut StdRng) -> Thresholds {
+    if random.random_bool(0.1) {
+        return Thresholds::default();
+    }
+    Thresholds {
+        entries_between: random.random_range(3..30),
+        entries_kept: random.random_range(0..10),
+        purge_entries_min: random.random_range(1..5),
+        chunk_bytes: [1, 500, 4_000, 100_000][random.random_range(0..4)],
     }
 }
 
@@ -91,6 +109,8 @@ pub struct Report {
     pub answered: usize,
     /// Leaders seen.
     pub elections: u64,
+    /// Snapshots that nodes came back by.
+    pub snapshots: u64,
     /// A digest of all that was delivered: the same seed gives the same one.
     pub trace: String,
 }
@@ -140,6 +160,8 @@ pub struct World {
     logs_due_us: u64,
     /// The leaders that were seen.
     leaders: std::collections::BTreeSet<(ShardId, u64)>,
+    /// The generation that each shard has reached on each node: every snapshot that is installed makes another.
+    generations: std::collections::BTreeMap<(NodeId, ShardId), u64>,
     faults: Counts,
     /// Votes that nodes granted to others.
     granted: usize,
@@ -157,6 +179,7 @@ impl World {
             founders: members.collect(),
             spares: spares.map(|id| (NodeId::new(id), address(id))).collect(),
             shards: setup.shards,
+            thresholds: setup.thresholds,
             reads: setup.reads,
             flaw: setup.flaw,
         };
@@ -172,6 +195,7 @@ impl World {
             checkers: checkers::all(),
             logs_due_us: 0,
             leaders: std::collections::BTreeSet::new(),
+            generations: std::collections::BTreeMap::new(),
             faults: Counts::default(),
             granted: 0,
         }
@@ -380,6 +404,7 @@ impl World {
             machine.tick(self.now_us, TICK);
         }
         self.clients.hear();
+        self.count_snapshots();
         // A full disk stops a node; nothing else may.
         for machine in &self.machines {
             if let Some(reason) = machine.ended().filter(|reason| !reason.contains("is full")) {
@@ -401,6 +426,15 @@ impl World {
         checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
     }
 
+    fn count_snapshots(&mut self) {
+        for machine in &self.machines {
+            let Some(node) = machine.node() else { continue };
+            for shard in node.shards() {
+                self.generations.insert((machine.id, shard.id), shard.state.generation());
+            }
+        }
+    }
+
     fn view(&self, with_logs: bool) -> Result<View, String> {
         let mut nodes = Vec::with_capacity(self.machines.len());
         for (machine, run) in self.machines.iter().zip(&self.runs) {
@@ -414,6 +448,7 @@ impl World {
                 };
                 if with_logs {
                     let held = inspect(&machine.disk.log(), shard, 0).map_err(|error| error.to_string())?;
+                    view.purged = held.purged.map(|purged| purged.index);
                     let vote = held.vote.map(|vote| (vote.leader_id, vote.committed));
                     view.vote = vote.map(|(to, elected)| VoteView { term: to.term, to: to.voted_for, elected });
                     let lines = held.entries.into_iter().map(|line| LogLine {
@@ -502,6 +537,7 @@ impl World {
             faults,
             answered: self.clients.history.answered(),
             elections: self.leaders.len() as u64,
+            snapshots: self.generations.values().sum(),
             trace: self.wires.trace(),
         }
     }
@@ -527,7 +563,7 @@ fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
 /// A digest of a shard's rows on a node, without what is local to it.
 fn digest(machine: &Machine, shard: ShardId) -> Option<blake3::Hash> {
     let node = machine.node()?;
-    let store = &node.shard(shard)?.state.store;
+    let store = node.shard(shard)?.state.store();
     let rows = store.scan(&KeyRange::all(), Limit::rows(usize::MAX), Direction::Forward).ok()?;
     let mut hasher = blake3::Hasher::new();
     for (key, value) in rows.iter().filter(|(key, _)| !fold::is_fold(key)) {

@@ -96,6 +96,26 @@ async fn holes_and_overwriting_are_refused() {
     log.blocking_append([entry(2, 3, 10)]).await.unwrap();
 }
 
+/// A snapshot from behind the log's end replaces all of it, also a tail whose term is above the snapshot's.
+#[tokio::test]
+async fn a_log_reaches_a_snapshot_by_index() {
+    for term in [1, 6] {
+        let disk = Disk::new(0);
+        let mut log: LogStore = open(Arc::new(disk.log()), Mode::Inline, usize::MAX);
+        log.blocking_append((0..6).map(|index| entry(term, index, 10))).await.unwrap();
+        log.reach(log_id(5, 5)).await.unwrap();
+        assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, None, "the log goes that far");
+        log.reach(log_id(5, 9)).await.unwrap();
+        let replaced = LogState { last_purged_log_id: Some(log_id(5, 9)), last_log_id: Some(log_id(5, 9)) };
+        assert_eq!(log.get_log_state().await.unwrap(), replaced);
+        log.save_vote(&Vote::new(7, NodeId::new(1))).await.unwrap();
+        let mut again: LogStore = open(Arc::new(disk.log()), Mode::Inline, usize::MAX);
+        assert_eq!(again.get_log_state().await.unwrap(), replaced);
+        again.blocking_append([entry(7, 10, 10)]).await.unwrap();
+        log.blocking_append([entry(7, 10, 10)]).await.unwrap();
+    }
+}
+
 /// Two shards on one database see their own rows only.
 #[tokio::test]
 async fn shards_do_not_meet() {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt, stream};
-use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -14,14 +13,16 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::type_config::alias::SnapshotOf;
+use openraft::type_config::TypeConfigExt;
+use openraft::{OptionalSend, StorageError};
 use skerry_model::{NodeId, ShardId};
 
 use super::message::{Lane, Request, Response};
 use super::peers::{self, Peers};
-use crate::consensus::state_machine::SnapshotHandle;
+use crate::consensus::snapshot::{self, Failure, Part, Snapshot, SnapshotHandle};
 use crate::consensus::types::{NodeAddress, TypeConfig, Vote};
-use crate::limits::NODE_APPEND_TIMEOUT;
+use crate::env::executor::Executor;
+use crate::limits::{NODE_APPEND_TIMEOUT, SNAPSHOT_CHUNK_TIMEOUT, SNAPSHOT_INSTALL_TIMEOUT};
 
 /// Appends under way at once to one peer.
 const PIPELINE_DEPTH: usize = 8;
@@ -32,6 +33,8 @@ pub struct Factory {
     pub shard: ShardId,
     /// The peers.
     pub peers: Arc<Peers>,
+    /// Where snapshots are read.
+    pub executor: Arc<dyn Executor>,
 }
 
 /// A client of one shard to one peer.
@@ -39,6 +42,7 @@ pub struct Client {
     shard: ShardId,
     target: NodeId,
     peers: Arc<Peers>,
+    executor: Arc<dyn Executor>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Factory {
@@ -46,7 +50,8 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 
     async fn new_client(&mut self, target: NodeId, address: &NodeAddress) -> Client {
         self.peers.learn(target, address);
-        Client { shard: self.shard, target, peers: Arc::clone(&self.peers) }
+        let (peers, executor) = (Arc::clone(&self.peers), Arc::clone(&self.executor));
+        Client { shard: self.shard, target, peers, executor }
     }
 }
 
@@ -168,14 +173,35 @@ impl RaftNetworkV2<TypeConfig> for Client {
         }
     }
 
+    /// Takes as long as it takes: only a transfer that stands still is given up.
     async fn full_snapshot(
         &mut self,
-        _: Vote,
-        snapshot: SnapshotOf<TypeConfig, SnapshotHandle>,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        match snapshot.snapshot {}
+        let SnapshotHandle::Outgoing(outgoing) = snapshot.snapshot else {
+            return Err(ReplicationClosed::new("a snapshot that was received is not sent on").into());
+        };
+        let ask = |part: Part| async {
+            let is_end = matches!(part, Part::End { .. });
+            let limit = if is_end { SNAPSHOT_INSTALL_TIMEOUT } else { SNAPSHOT_CHUNK_TIMEOUT };
+            match self.call(Lane::Bulk, Request::Snapshot(part), limit).await? {
+                Response::Snapshot(reply) => Ok(reply),
+                other => Err(unexpected(&other)),
+            }
+        };
+        let sent = tokio::select! {
+            biased;
+            closed = cancel => return Err(closed.into()),
+            sent = snapshot::send(vote, outgoing, &self.executor, ask) => sent,
+        };
+        sent.map(SnapshotResponse::new).map_err(|failure| match failure {
+            Failure::Peer(RPCError::Unreachable(unreachable)) => unreachable.into(),
+            Failure::Here(error) => StorageError::read_snapshot(None, TypeConfig::err_from_error(&error)).into(),
+            Failure::Peer(_) | Failure::NotTaken => NetworkError::new(&failure).into(),
+        })
     }
 
     async fn transfer_leader(

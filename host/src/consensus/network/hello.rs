@@ -8,7 +8,7 @@ use super::message::Lane;
 use crate::consensus::types::NodeAddress;
 
 /// The protocol between nodes.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use skerry_api::problem::Problem;
 use skerry_channel::message::{Push, Pushed};
 use skerry_model::{CatalogVersion, NodeId, PluginDigest, PluginName, ShardId};
 
+use super::super::snapshot;
 use super::super::types::TypeConfig;
 use crate::catalog::Step;
 
@@ -21,7 +22,7 @@ pub enum Lane {
     Control,
     /// Log entries, pipelined in order.
     Append,
-    /// Requests of clients on their way to a leader.
+    /// Requests of clients on their way to a leader, and snapshots.
     Bulk,
 }
 
@@ -58,6 +59,8 @@ pub enum Request {
     Append(AppendEntriesRequest<TypeConfig>),
     /// Leadership is handed over.
     TransferLeader(TransferLeaderRequest<TypeConfig>),
+    /// A part of a snapshot, from the leader.
+    Snapshot(snapshot::Part),
     /// The index that a linearizable read must see, from the leader.
     ReadIndex,
     /// A client's write, for the leader.
@@ -85,6 +88,8 @@ pub enum Response {
     Append(StreamAppendResult<TypeConfig>),
     /// To a handover.
     TransferLeader(TransferLeaderResponse<TypeConfig>),
+    /// To a part of a snapshot.
+    Snapshot(snapshot::Reply),
     /// To a read index.
     ReadIndex(u64),
     /// To a write.

@@ -365,6 +365,10 @@ impl Keyspace for MeddledKeyspace {
         self.keyspace.commit(batch)
     }
 
+    fn ingest(&self, rows: Vec<Row>) -> Result<(), Error> {
+        self.keyspace.ingest(rows)
+    }
+
     fn snapshot(&self) -> Box<dyn OrderedStore> {
         meddle(&self.meddle);
         Box::new(MeddledSnapshot { snapshot: self.keyspace.snapshot(), meddle: self.meddle.clone() })
@@ -569,6 +573,7 @@ async fn a_retired_shard_lets_go_of_its_keyspace() {
     other.install(put("key", "other")).await.unwrap();
     writer.retire("generation-1");
     assert_eq!(old.install(put("key", "late")).await.unwrap_err().to_string(), "generation-1 is closed");
+    assert_eq!(old.get(b"key").unwrap().as_deref(), Some(&b"old"[..]), "who holds it reads what was installed");
     writer.flush().await.unwrap();
     assert_eq!(writer.overlay_bytes(), 0);
     let keyspace = |name: &str| disk.state().keyspace(name).unwrap();

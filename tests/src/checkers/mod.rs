@@ -33,10 +33,13 @@ pub struct ShardView {
 
 impl ShardView {
     /// The entries on the disk that the running node has applied. Applied 0 is nothing: entry 0 is the first membership,
-    /// which is committed with the entry behind it.
+    /// which is committed with the entry behind it. What a snapshot took the place of does not count.
     pub fn applied_log(&self) -> impl Iterator<Item = &LogLine> {
-        let applied = self.running.map(|running| running.applied).filter(|applied| *applied > 0);
-        self.log.iter().filter(move |line| applied.is_some_and(|applied| line.index <= applied))
+        let running = self.running.filter(|running| running.applied > 0);
+        let is_applied = move |line: &&LogLine| {
+            running.is_some_and(|running| running.gone < line.index && line.index <= running.applied)
+        };
+        self.log.iter().filter(is_applied)
     }
 }
 
@@ -79,6 +82,8 @@ pub struct RunningView {
     pub applied: u64,
     /// SCN of what it applied last.
     pub scn: Scn,
+    /// Index up to which its log is gone, whatever its disk still holds there: a snapshot took its place.
+    pub gone: u64,
     /// Nodes that are a majority of the voters it knows of, at least.
     pub majority: usize,
 }
@@ -175,6 +180,7 @@ mod testing {
             committed: applied,
             applied,
             scn: Scn::from_bits(applied),
+            gone: 0,
             majority: 2,
         };
         ShardView { running: Some(running), ..ShardView::default() }

@@ -556,6 +556,7 @@ fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
         committed: metrics.local_committed.map_or(0, |id| id.index),
         applied: progress.index,
         scn: progress.scn,
+        gone: metrics.purged.map_or(0, |id| id.index),
         majority: shard.majority(),
     })
 }

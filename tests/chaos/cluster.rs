@@ -129,8 +129,8 @@ impl Cluster {
         format!("http://{}", self.places[node].http)
     }
 
-    /// Stops every node and compares their logs, as far as all of them know it to be committed: answers how many entries
-    /// that is, or the first that two nodes hold differently.
+    /// Stops every node and compares their logs, as far as all of them hold it and know it to be committed: answers how
+    /// many entries that is, or the first that two nodes hold differently.
     pub(super) fn stop_and_compare_logs(&mut self) -> Result<usize, String> {
         for node in 0..NODES {
             assert!(self.node(node).stop(), "{}", self.node(node).said());
@@ -142,7 +142,10 @@ impl Cluster {
             let held = logs.iter().map(|log| inspect(log, shard, 0)).collect::<Result<Vec<_>, _>>();
             let held = held.map_err(|error| error.to_string())?;
             let committed = held.iter().map(|held| held.committed.map_or(0, |id| id.index)).min().unwrap_or_default();
-            let known = |held: &Held| held.entries.iter().copied().filter(|line| line.id.index <= committed).collect();
+            // What one node has purged, the others may still hold.
+            let purged = held.iter().filter_map(|held| held.purged).map(|id| id.index).max();
+            let is_common = |line: &Line| Some(line.id.index) > purged && line.id.index <= committed;
+            let known = |held: &Held| held.entries.iter().copied().filter(is_common).collect();
             let [first, others @ ..]: [Vec<Line>; NODES] = std::array::from_fn(|node| known(&held[node]));
             for other in others {
                 let pair = first.iter().zip(&other).find(|(one, other)| one != other);

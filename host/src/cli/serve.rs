@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn members_that_make_no_cluster_are_refused() {
         check_refused("--http 127.0.0.1:65000", "past 65535");
-        check_refused("--member 1=127.0.0.1:7400 --member 2=127.0.0.1:7401", "names 2 nodes");
+        check_refused("--bootstrap --member 1=127.0.0.1:7400 --member 2=127.0.0.1:7401", "names 2 nodes");
         check_refused(THREE, "does not name this node, 1 at 127.0.0.1:7400");
         check_refused(&format!("{THREE} --member 2=127.0.0.1:7405"), "names node 2 twice");
     }

@@ -66,6 +66,8 @@ pub const SNAPSHOT_RESTARTS_MAX: u32 = 3;
 pub const SNAPSHOT_RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a node may take to store and compile a plugin that is staged.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Records of a shard after which its replicas compare a hash over all that they have done.
+pub const EFFECTS_COMPARED_EVERY: u64 = 10_000;
 /// How often a leader looks whether its group is what it is wanted to be.
 pub const STEER_PAUSE: Duration = Duration::from_millis(500);
 /// How long a node waits to hear whether another one is there.

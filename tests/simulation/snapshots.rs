@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(3);
 const WRITES: u64 = 60;
 /// Every row is a chunk of its own, so that a transfer takes a second and more.
 const THRESHOLDS: Thresholds =
-    Thresholds { entries_between: 10, entries_kept: 5, purge_entries_min: 1, chunk_bytes: 1 };
+    Thresholds { entries_between: 10, entries_kept: 5, purge_entries_min: 1, chunk_bytes: 1, compare_every: 10 };
 
 fn address(number: u64) -> Address {
     Address { collection: "ledger".parse().unwrap(), key: format!("key-{}", number % 5).parse().unwrap() }

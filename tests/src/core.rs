@@ -134,7 +134,8 @@ impl Core {
     #[must_use]
     pub fn pull(&self, pull: &Pull) -> Pulled {
         let batch = |(shard, cursor): (&Shard, _)| -> Option<Batch> {
-            let progress = Progress { index: shard.index, scn: shard.header.scn, catalog: shard.catalog.version };
+            let (index, header, catalog) = (shard.index, &shard.header, shard.catalog.version);
+            let progress = Progress { index, scn: header.scn, catalog, effects: header.effects };
             let feed = Feed { rows: &*shard.rows, catalog: &shard.catalog, progress };
             feed.batch(cursor, &pull.subscription).expect("simulated storage works")
         };

@@ -4,11 +4,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use skerry_model::{CatalogVersion, Scn, ShardId};
 use skerry_store::{Batch, ShardStore};
 use tokio::sync::watch;
@@ -17,9 +18,10 @@ use super::snapshot::{self, Generations, Received, Snapshot, SnapshotHandle};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::catalog::Catalog;
 use crate::documents::apply::{self, Application, apply};
+use crate::documents::effects::{EffectHash, Marks};
 use crate::documents::keys::{self, catalog, header};
 use crate::documents::live::LiveDocuments;
-use crate::documents::record::{self, Applied, Record};
+use crate::documents::record::{self, Applied, Effect, Record};
 
 /// Why a shard's state cannot be opened or applied to. The node must stop.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +72,8 @@ pub struct Progress {
     pub scn: Scn,
     /// The catalog it has reached.
     pub catalog: CatalogVersion,
+    /// A hash over everything that it has applied.
+    pub effects: EffectHash,
 }
 
 /// A shard's replica as readers see it.
@@ -79,6 +83,9 @@ pub struct ShardState {
     current: RwLock<Current>,
     catalog: RwLock<Arc<Catalog>>,
     progress: watch::Sender<Progress>,
+    marks: Mutex<Marks>,
+    compared: AtomicU64,
+    divergences: AtomicU64,
 }
 
 /// The keyspace that is read and applied to.
@@ -113,6 +120,26 @@ impl ShardState {
         *self.progress.borrow()
     }
 
+    /// A place to compare that has not been compared yet.
+    #[must_use]
+    pub fn uncompared(&self) -> Option<(u64, EffectHash)> {
+        self.marks.lock().newest().filter(|(index, _)| *index > self.compared.load(Ordering::Relaxed))
+    }
+
+    /// How often this replica's effects were not the leader's: more than 0 is an alarm.
+    #[must_use]
+    pub fn divergences(&self) -> u64 {
+        self.divergences.load(Ordering::Relaxed)
+    }
+
+    fn compare(&self, index: u64, effects: EffectHash) {
+        self.compared.fetch_max(index, Ordering::Relaxed);
+        if self.marks.lock().differs(index, effects) {
+            self.divergences.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(shard = %self.id, index, "this replica holds something else than its leader: replace the node");
+        }
+    }
+
     /// Follows how far it comes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Progress> {
@@ -142,7 +169,7 @@ impl OwnRows {
 
     fn progress(&self) -> Progress {
         let index = self.header.applied.as_ref().map_or(0, |applied| applied.index);
-        Progress { index, scn: self.header.scn, catalog: self.catalog.version }
+        Progress { index, scn: self.header.scn, catalog: self.catalog.version, effects: self.header.effects }
     }
 }
 
@@ -156,6 +183,8 @@ pub struct Parts {
     pub live: Arc<LiveDocuments>,
     /// Where a chunk of a snapshot ends, in bytes.
     pub chunk_bytes: usize,
+    /// Records after which replicas compare what they have done.
+    pub compare_every: u64,
 }
 
 /// The state machine.
@@ -181,6 +210,9 @@ impl StateMachine {
             current: RwLock::new(Current { generation, store: store.clone() }),
             progress: watch::Sender::new(rows.progress()),
             catalog: RwLock::new(Arc::new(rows.catalog)),
+            marks: Mutex::default(),
+            compared: AtomicU64::new(0),
+            divergences: AtomicU64::new(0),
         });
         let (header, membership) = (rows.header, rows.membership);
         Ok((Self { parts, state: Arc::clone(&state), store, header, membership }, state))
@@ -237,6 +269,9 @@ impl StateMachine {
                 let known = self.state.catalog();
                 let application: Application = apply(&self.header, &known, &self.store, index, &record)
                     .map_err(|source| Error::Apply { shard, index, source })?;
+                if let Effect::Compare { index, effects } = record.effect {
+                    self.state.compare(index, effects);
+                }
                 batch = application.batch;
                 applied = application.applied;
                 moved = application.catalog;
@@ -244,13 +279,18 @@ impl StateMachine {
                 self.header.cluster = application.founded.or(self.header.cluster);
             }
         }
+        self.header.effects = self.header.effects.after(index, &batch);
         batch.put(header::key(), header::encode(&self.header));
         self.store.install(batch).await?;
         if let Some(catalog) = moved {
             *self.state.catalog.write() = Arc::new(catalog);
         }
         let catalog = self.state.catalog.read().version;
-        self.state.progress.send_replace(Progress { index, scn: self.header.scn, catalog });
+        let effects = self.header.effects;
+        if index.is_multiple_of(self.parts.compare_every) {
+            self.state.marks.lock().note(index, effects);
+        }
+        self.state.progress.send_replace(Progress { index, scn: self.header.scn, catalog, effects });
         Ok(applied)
     }
 }

@@ -75,6 +75,7 @@ pub fn apply(
             }
             holds
         }
+        Effect::Compare { .. } => true,
         Effect::PluginChunk { digest, chunk, chunks, bytes } => {
             batch.put(plugin::chunk_key(*digest, *chunk), bytes.clone());
             if chunk + 1 == *chunks {

@@ -2,6 +2,7 @@
 //! its application on every replica (DESIGN.md, Effects in the log).
 
 pub mod apply;
+pub mod effects;
 pub mod evaluate;
 pub mod keys;
 pub mod live;

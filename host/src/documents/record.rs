@@ -11,6 +11,7 @@ use skerry_model::{
     VersionId,
 };
 
+use super::effects::EffectHash;
 use super::keys::head::Stored;
 use super::keys::version::Body;
 use crate::catalog::Step;
@@ -55,6 +56,13 @@ pub enum Effect {
         version: CatalogVersion,
         /// The step.
         step: Step,
+    },
+    /// The leader's hash of all effects up to an index, for every replica to compare with its own. Changes nothing.
+    Compare {
+        /// The index of the last record in it.
+        index: u64,
+        /// The leader's hash there.
+        effects: EffectHash,
     },
     /// A part of a plugin's component.
     PluginChunk {

@@ -403,6 +403,7 @@ async fn open_shards(
             durable_end: store.durable_end(),
             live: Arc::clone(live),
             chunk_bytes: thresholds.chunk_bytes,
+            compare_every: thresholds.compare_every,
         })?;
         if let Some(applied) = machine.applied() {
             store.reach(applied).await.map_err(|error| raft(error.to_string()))?;

@@ -39,6 +39,7 @@ struct ShardGauges {
     applied: Family<ShardLabels, Gauge>,
     purged: Family<ShardLabels, Gauge>,
     generation: Family<ShardLabels, Gauge>,
+    divergences: Family<ShardLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,6 +76,8 @@ impl Default for Metrics {
         registry.register("raft_purged_index", "Last record purged from this node's log", shard.purged.clone());
         let generation = "Keyspace that holds the shard: each snapshot installed makes the next one";
         registry.register("state_generation", generation, shard.generation.clone());
+        let divergences = "How often this replica's effects were not the leader's: more than 0 is an alarm";
+        registry.register("effect_divergences", divergences, shard.divergences.clone());
         registry.register("live_documents_bytes", "Merge documents kept in memory", live_bytes.clone());
         Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes }))
     }
@@ -106,6 +109,7 @@ impl Metrics {
             gauges.last.get_or_create(&labels).set(number(raft.last_log_index.unwrap_or_default()));
             gauges.purged.get_or_create(&labels).set(number(raft.purged.map_or(0, |purged| purged.index)));
             gauges.generation.get_or_create(&labels).set(number(shard.state.generation()));
+            gauges.divergences.get_or_create(&labels).set(number(shard.state.divergences()));
             gauges.applied.get_or_create(&labels).set(number(shard.state.progress().index));
         }
         self.0.live_bytes.set(number(node.live_bytes()));

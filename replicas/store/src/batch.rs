@@ -80,6 +80,11 @@ impl Batch {
         self.bytes + self.rows.len() * ROW_OVERHEAD_BYTES
     }
 
+    /// The rows in the order they were added, without taking them: a value, or none where the key is removed.
+    pub fn rows(&self) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
+        self.rows.iter().map(|(key, value)| (key, value.as_ref()))
+    }
+
     /// The rows in the order they were added.
     #[must_use]
     pub fn into_rows(self) -> Vec<(Bytes, Option<Bytes>)> {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use skerry_host::documents::effects::EffectHash;
 use skerry_model::{NodeId, Scn, ShardId};
 
 use crate::simulation::network::Grant;
@@ -82,6 +83,10 @@ pub struct RunningView {
     pub applied: u64,
     /// SCN of what it applied last.
     pub scn: Scn,
+    /// Its hash over everything that it has applied.
+    pub effects: EffectHash,
+    /// How often it found that its effects were not its leader's.
+    pub divergences: u64,
     /// Index up to which its log is gone, whatever its disk still holds there: a snapshot took its place.
     pub gone: u64,
     /// Nodes that are a majority of the voters it knows of, at least.
@@ -180,6 +185,8 @@ mod testing {
             committed: applied,
             applied,
             scn: Scn::from_bits(applied),
+            effects: EffectHash::default(),
+            divergences: 0,
             gone: 0,
             majority: 2,
         };

@@ -1,15 +1,16 @@
-//! All nodes apply the same record at the same index (Ongaro 2014, figure 3.2, State Machine Safety): the SCN that a node
-//! has reached at an index is the same on all of them.
+//! All nodes apply the same record at the same index, and to the same effect (Ongaro 2014, figure 3.2, State Machine
+//! Safety): the SCN and the hash of effects that a node has reached at an index are the same on all of them.
 
 use std::collections::BTreeMap;
 
+use skerry_host::documents::effects::EffectHash;
 use skerry_model::{Scn, ShardId};
 
 use super::{Checker, View};
 
 #[derive(Default)]
 pub(super) struct StateMachineSafety {
-    reached: BTreeMap<(ShardId, u64), Scn>,
+    reached: BTreeMap<(ShardId, u64), (Scn, EffectHash)>,
 }
 
 impl Checker for StateMachineSafety {
@@ -20,11 +21,12 @@ impl Checker for StateMachineSafety {
     fn look(&mut self, view: &View) -> Result<(), String> {
         for (node, shard, on_node) in view.shards() {
             let Some(running) = on_node.running else { continue };
-            let known = *self.reached.entry((shard, running.applied)).or_insert(running.scn);
-            if known != running.scn {
+            let now = (running.scn, running.effects);
+            let known = *self.reached.entry((shard, running.applied)).or_insert(now);
+            if known != now || running.divergences > 0 {
+                let at = running.applied;
                 return Err(format!(
-                    "shard {shard}: at index {} node {node} is at SCN {}, another node was at {known}",
-                    running.applied, running.scn
+                    "shard {shard}: at index {at} node {node} is at {now:?}, another was at {known:?}"
                 ));
             }
         }
@@ -44,5 +46,10 @@ mod tests {
             running.scn = Scn::from_bits(9);
         }
         refuses(StateMachineSafety::default(), vec![view(vec![running(1, true, 5), other])]);
+        let mut alarmed = running(1, false, 5);
+        if let Some(running) = &mut alarmed.running {
+            running.divergences = 1;
+        }
+        refuses(StateMachineSafety::default(), vec![view(vec![alarmed])]);
     }
 }

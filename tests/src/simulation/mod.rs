@@ -97,6 +97,7 @@ fn thresholds(random: &mut StdRng) -> Thresholds {
         entries_kept: random.random_range(0..10),
         purge_entries_min: random.random_range(1..5),
         chunk_bytes: [1, 500, 4_000, 100_000][random.random_range(0..4)],
+        compare_every: random.random_range(5..20),
     }
 }
 
@@ -556,6 +557,8 @@ fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
         committed: metrics.local_committed.map_or(0, |id| id.index),
         applied: progress.index,
         scn: progress.scn,
+        effects: progress.effects,
+        divergences: shard.state.divergences(),
         gone: metrics.purged.map_or(0, |id| id.index),
         majority: shard.majority(),
     })

@@ -26,7 +26,10 @@ pub use sender::{Failure, send};
 
 use super::types::{LogId, TypeConfig, Vote};
 use crate::documents::keys::{self, fold, header};
-use crate::limits::{LOG_ENTRIES_BETWEEN_SNAPSHOTS, LOG_ENTRIES_KEPT, LOG_PURGE_ENTRIES_MIN, SNAPSHOT_CHUNK_BYTES};
+use crate::limits::{
+    EFFECTS_COMPARED_EVERY, LOG_ENTRIES_BETWEEN_SNAPSHOTS, LOG_ENTRIES_KEPT, LOG_PURGE_ENTRIES_MIN,
+    SNAPSHOT_CHUNK_BYTES,
+};
 
 /// A snapshot as openraft carries it about.
 pub type Snapshot = SnapshotOf<TypeConfig, SnapshotHandle>;
@@ -42,6 +45,8 @@ pub struct Thresholds {
     pub purge_entries_min: u64,
     /// Where a chunk ends, in bytes of keys and values; its last row may pass it.
     pub chunk_bytes: usize,
+    /// Entries after which replicas compare what they have done.
+    pub compare_every: u64,
 }
 
 impl Default for Thresholds {
@@ -51,6 +56,7 @@ impl Default for Thresholds {
             entries_kept: LOG_ENTRIES_KEPT,
             purge_entries_min: LOG_PURGE_ENTRIES_MIN,
             chunk_bytes: SNAPSHOT_CHUNK_BYTES,
+            compare_every: EFFECTS_COMPARED_EVERY,
         }
     }
 }

@@ -52,6 +52,7 @@ impl Node {
             durable_end: watch::Sender::new(u64::MAX).subscribe(),
             live: Arc::<LiveDocuments>::default(),
             chunk_bytes: CHUNK_BYTES,
+            compare_every: u64::MAX,
         })
         .unwrap();
         let receiver = Receiver::new(generations, Arc::clone(&state));
@@ -82,6 +83,7 @@ impl Node {
             scn: Scn::from_bits(index),
             catalog: CatalogVersion::default(),
             cluster: None,
+            ..header::Header::default()
         };
         batch.put(header::key(), header::encode(&header));
         self.state.store().install(batch).await.unwrap();

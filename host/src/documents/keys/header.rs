@@ -6,6 +6,7 @@ use skerry_model::{CatalogVersion, ClusterId, Scn, Timeline};
 
 use super::{Kind, Unreadable};
 use crate::consensus::types::{LogId, StoredMembership};
+use crate::documents::effects::EffectHash;
 
 /// How far a shard has come.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct Header {
     pub catalog: CatalogVersion,
     /// The cluster and its line of history, once the first record has named them.
     pub cluster: Option<(ClusterId, Timeline)>,
+    /// A hash over everything that was applied.
+    pub effects: EffectHash,
 }
 
 /// The only key of its kind.

@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, MemberStep};
 use crate::consensus::network::message::{Lane, Request};
 use crate::consensus::quorum;
 use crate::consensus::types::NodeAddress;
+use crate::documents::record::Effect;
 use crate::limits::{PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE};
 
 /// How long a node leads before it thinks of handing over to whom the shard is meant for: who has just come back may go
@@ -158,6 +159,7 @@ impl Node {
                 leads_since = None;
                 continue;
             }
+            self.compare_effects(&shard).await;
             let since = *leads_since.get_or_insert_with(Instant::now);
             let wanted = self.wanted(&catalog);
             let mut group = shard.group();
@@ -166,6 +168,14 @@ impl Node {
                 tracing::info!(shard = %shard.id, ?step, "the group changes");
                 shard.carry_out(step).await;
             }
+        }
+    }
+
+    /// Logs this leader's hash of all effects when there is a new one, for every replica to compare.
+    async fn compare_effects(&self, shard: &Shard) {
+        let Some((index, effects)) = shard.state.uncompared() else { return };
+        if let Err(refused) = self.propose(shard, Effect::Compare { index, effects }).await {
+            tracing::debug!(shard = %shard.id, ?refused, "the effects were not compared");
         }
     }
 

@@ -94,6 +94,13 @@ fn nobody_leaves_a_cluster_that_could_not_decide_without_it() {
     assert!(refused.contains("which is no majority"), "{refused}");
     let status = cluster.cli(&["cluster", "status"]).unwrap();
     assert!(status.contains("no answer"), "{status}");
+    // Nobody is put in two places, or moved.
+    let moved = ["cluster", "add", "2", "--http", "http://127.0.0.1:1", "--node", "127.0.0.1:1"];
+    let doubled = ["cluster", "replace", "3", "--by", "2", "--http", "http://127.0.0.1:1", "--node", "127.0.0.1:1"];
+    for command in [&moved[..], &doubled[..]] {
+        let refused = cluster.cli(command).unwrap_err();
+        assert!(refused.contains("node 2 is part of this cluster already"), "{refused}");
+    }
     // The one that is down may go.
     cluster.cli(&["cluster", "remove", "3"]).unwrap();
     create(&cluster.url(1), "items", "strict");

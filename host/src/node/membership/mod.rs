@@ -91,6 +91,17 @@ impl Node {
         if let Some(node) = known.filter(|node| !wanted.contains_key(node)) {
             return refused(format!("node {node} is not part of this cluster"));
         }
+        let comes = match &step {
+            MemberStep::Add(node, address) => wanted.get(node).filter(|known| known.address != *address).map(|_| node),
+            MemberStep::Replace { old, new, .. } => {
+                let is_said_again = catalog.members.replaced.get(old) == Some(new);
+                (!is_said_again && wanted.contains_key(new)).then_some(new)
+            }
+            MemberStep::Remove(_) | MemberStep::Drain(..) => None,
+        };
+        if let Some(node) = comes {
+            return refused(format!("node {node} is part of this cluster already: take an id that no node ever had"));
+        }
         if let Some(leaves) = leaves.filter(|leaves| wanted.contains_key(leaves)) {
             let rest: BTreeSet<NodeId> = wanted.into_keys().filter(|node| *node != leaves).collect();
             let up = self.reachable().await;

@@ -101,6 +101,8 @@ fn nobody_leaves_a_cluster_that_could_not_decide_without_it() {
         let refused = cluster.cli(command).unwrap_err();
         assert!(refused.contains("node 2 is part of this cluster already"), "{refused}");
     }
+    let dead = cluster.cli(&["cluster", "transfer-leader", "--to", "3"]).unwrap_err();
+    assert!(dead.contains("node 3 does not answer"), "{dead}");
     // The one that is down may go.
     cluster.cli(&["cluster", "remove", "3"]).unwrap();
     create(&cluster.url(1), "items", "strict");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_model::{NodeId, ShardId};
 use tokio::time::{Instant, timeout};
@@ -25,6 +25,9 @@ use crate::limits::{PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE};
 /// How long a node leads before it thinks of handing over to whom the shard is meant for: who has just come back may go
 /// again.
 const SPREAD_AFTER: Duration = Duration::from_secs(10);
+
+/// How long ago a node may have been heard to count as one that is there.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
 impl Node {
     /// The nodes that are wanted.
@@ -126,6 +129,10 @@ impl Node {
         };
         if !shard.voters().contains(&to) {
             return Err(Problem::new(Kind::Refused, format!("node {to} has no vote in shard {}", shard.id)));
+        }
+        // A leader that hands over to a node that is down stops leading all the same.
+        if !self.reachable().await.contains(&to) {
+            return Err(Problem::new(Kind::Refused, format!("node {to} does not answer")));
         }
         let deadline = Instant::now() + PROPOSAL_TIMEOUT;
         while shard.leader() != Some(to) {
@@ -233,7 +240,14 @@ impl Shard {
         let membership = metrics.membership_config.membership();
         let last = metrics.last_log_index.unwrap_or_default();
         let replicated = metrics.replication.unwrap_or_default();
+        let heard = metrics.heartbeat.unwrap_or_default();
+        // What a node had when it was last heard says nothing of one that is down: leadership must never go there.
+        let answers = |node: &NodeId| {
+            let last = heard.get(node).copied().flatten();
+            last.is_some_and(|last| last.into_inner().elapsed() < HEARD_WITHIN)
+        };
         let matched = replicated.into_iter().filter_map(|(node, at)| Some((node, at?.index)));
+        let matched = matched.filter(|(node, _)| answers(node));
         Group {
             leader: metrics.id,
             configurations: membership.get_joint_config().clone(),

@@ -32,7 +32,7 @@ pub(super) struct Group {
     pub(super) configurations: Vec<BTreeSet<NodeId>>,
     /// Everybody in it, voters and learners.
     pub(super) nodes: BTreeSet<NodeId>,
-    /// The last entry that each is known to have.
+    /// The last entry that each is known to have, of those that answer.
     pub(super) matched: BTreeMap<NodeId, u64>,
     /// The leader's last entry.
     pub(super) last: u64,

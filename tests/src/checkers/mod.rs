@@ -79,6 +79,8 @@ pub struct RunningView {
     pub last: u64,
     /// Index up to which it knows entries to be committed.
     pub committed: u64,
+    /// Index up to which it knows its state machine to have applied: read together with `committed`, and behind `applied`.
+    pub reported: u64,
     /// Index up to which it has applied.
     pub applied: u64,
     /// SCN of what it applied last.
@@ -183,6 +185,7 @@ mod testing {
             leads,
             last: applied,
             committed: applied,
+            reported: applied,
             applied,
             scn: Scn::from_bits(applied),
             effects: EffectHash::default(),

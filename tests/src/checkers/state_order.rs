@@ -12,8 +12,8 @@ impl Checker for StateOrder {
     fn look(&mut self, view: &View) -> Result<(), String> {
         for (node, shard, on_node) in view.shards() {
             let Some(running) = on_node.running else { continue };
-            if running.applied > running.committed {
-                let (applied, committed) = (running.applied, running.committed);
+            if running.reported > running.committed {
+                let (applied, committed) = (running.reported, running.committed);
                 return Err(format!("shard {shard}: node {node} has applied {applied}, committed is {committed}"));
             }
         }

@@ -555,6 +555,7 @@ fn running(node: &Node, shard: ShardId, run: u64) -> Option<RunningView> {
         leads: metrics.state.is_leader(),
         last: metrics.last_log_index.unwrap_or_default(),
         committed: metrics.local_committed.map_or(0, |id| id.index),
+        reported: metrics.last_applied.map_or(0, |id| id.index),
         applied: progress.index,
         scn: progress.scn,
         effects: progress.effects,

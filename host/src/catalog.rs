@@ -344,27 +344,32 @@ impl Members {
         self.removed.contains(&node)
     }
 
+    /// Whether an id was taken away, or is once another node has its place.
+    #[must_use]
+    pub fn is_leaving(&self, node: NodeId) -> bool {
+        self.is_gone(node) || self.replaced.contains_key(&node)
+    }
+
     fn check(&self, step: &MemberStep) -> Result<bool, Error> {
-        let gone = |node: &NodeId| self.removed.contains(node) || self.replaced.contains_key(node);
         let comes = |node: &NodeId, address: &NodeAddress| match self.added.get(node) {
-            _ if gone(node) => Err(Error::IdUsed(*node)),
+            _ if self.is_leaving(*node) => Err(Error::IdUsed(*node)),
             Some(known) if known != address => Err(Error::OtherAddress { node: *node, address: known.clone() }),
             Some(_) => Ok(false),
             None => Ok(true),
         };
         match step {
             MemberStep::Add(node, address) => comes(node, address),
-            MemberStep::Remove(node) => Ok(!self.removed.contains(node)),
+            MemberStep::Remove(node) => Ok(!self.is_gone(*node)),
             MemberStep::Replace { old, new, address } => {
                 if self.replaced.get(old) == Some(new) {
                     return Ok(false);
                 }
-                if gone(old) {
+                if self.is_leaving(*old) {
                     return Err(Error::NoNode(*old));
                 }
                 comes(new, address).map(|_| true)
             }
-            MemberStep::Drain(node, _) if gone(node) => Err(Error::NoNode(*node)),
+            MemberStep::Drain(node, _) if self.is_leaving(*node) => Err(Error::NoNode(*node)),
             MemberStep::Drain(node, drained) => Ok(self.drained.contains(node) != *drained),
         }
     }

@@ -1,14 +1,10 @@
 //! What was answered is there: after the leader was killed, after everything was restarted, after an edge was killed
 //! between storing and pushing. And a folder that was lost does not come back under its node's id.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde_json::json;
 use skerry_tests::processes::{Cluster, Edge, until};
 
-use super::requests::{BINARIES, create, read, write};
+use super::requests::{BINARIES, Load, create, read, write};
 
 #[test]
 fn acknowledged_writes_survive_the_leader() {
@@ -16,40 +12,16 @@ fn acknowledged_writes_survive_the_leader() {
     create(&cluster.url(0), "items", "strict");
     let urls = cluster.urls();
     let leader = cluster.leader();
-    let acknowledged = Mutex::new(BTreeMap::new());
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for writer in 0..4 {
-            let (urls, acknowledged, stop) = (&urls, &acknowledged, &stop);
-            scope.spawn(move || {
-                for number in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let key = format!("{writer}-{number}");
-                    let url = &urls[(writer + number) % urls.len()];
-                    if write(url, "PUT", "items", &key, &json!({ "number": number })) == 201 {
-                        acknowledged.lock().unwrap().insert(key, number);
-                    }
-                }
-            });
-        }
-        let count = || acknowledged.lock().unwrap().len();
-        until("writes before the kill", || (count() >= 50).then_some(()));
+    let load = Load::default();
+    load.during(4, &urls, || {
+        until("writes before the kill", || (load.count() >= 50).then_some(()));
         cluster.kill(leader);
-        let at_kill = count();
-        until("writes after the kill", || (count() >= at_kill + 50).then_some(()));
-        stop.store(true, Ordering::Relaxed);
+        let at_kill = load.count();
+        until("writes after the kill", || (load.count() >= at_kill + 50).then_some(()));
     });
-    let acknowledged = acknowledged.into_inner().unwrap();
     cluster.start_node(leader);
     cluster.ready();
-    for node in 0..3 {
-        for (key, number) in &acknowledged {
-            let found = read(&cluster.url(node), "items", key);
-            assert_eq!(found, Some(json!({ "number": number })), "{key} on node {}", node + 1);
-        }
-    }
+    load.check(&cluster, 0..3);
 }
 
 #[test]

@@ -1,22 +1,9 @@
 //! Nodes come, go and are replaced while clients write; what was acknowledged is on those that are there at the end.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde_json::json;
 use skerry_tests::processes::{Cluster, until};
 
-use super::requests::{BINARIES, create, read, write};
-
-/// Ends the writers also when the test fails.
-struct Stops<'a>(&'a AtomicBool);
-
-impl Drop for Stops<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
+use super::requests::{BINARIES, Load, create, write};
 
 fn replaced(cluster: &Cluster, asked: usize, old: &str, new: usize) -> Result<String, String> {
     let (by, address) = ((new + 1).to_string(), cluster.address(new));
@@ -29,27 +16,9 @@ fn nodes_come_and_go_under_load() {
     let mut cluster = Cluster::start(BINARIES, 3, 2);
     create(&cluster.url(0), "items", "strict");
     let writable: Vec<String> = [1, 2].map(|node| cluster.url(node)).to_vec();
-    let acknowledged = Mutex::new(BTreeMap::new());
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for writer in 0..3 {
-            let (writable, acknowledged, stop) = (&writable, &acknowledged, &stop);
-            scope.spawn(move || {
-                for number in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let key = format!("{writer}-{number}");
-                    let url = &writable[(writer + number) % writable.len()];
-                    if write(url, "PUT", "items", &key, &json!({ "number": number })) == 201 {
-                        acknowledged.lock().unwrap().insert(key, number);
-                    }
-                }
-            });
-        }
-        let _stops = Stops(&stop);
-        let count = || acknowledged.lock().unwrap().len();
-        until("writes at first", || (count() >= 50).then_some(()));
+    let load = Load::default();
+    load.during(3, &writable, || {
+        until("writes at first", || (load.count() >= 50).then_some(()));
         // A fourth node comes in the place of the first, which is asked itself and often leads.
         let fourth = cluster.add_node();
         let said = replaced(&cluster, 1, "1", fourth).unwrap();
@@ -61,16 +30,11 @@ fn nodes_come_and_go_under_load() {
         assert!(drained.contains("leads nothing"), "{drained}");
         cluster.cli_at(1, &["cluster", "drain", "2", "--undo"]).unwrap();
         cluster.cli_at(1, &["cluster", "transfer-leader", "--shard", "1", "--to", "2"]).unwrap();
-        let before = count();
-        until("writes after all of that", || (count() >= before + 50).then_some(()));
+        let before = load.count();
+        until("writes after all of that", || (load.count() >= before + 50).then_some(()));
     });
     cluster.ready();
-    for node in 1..4 {
-        for (key, number) in &acknowledged.lock().unwrap().clone() {
-            let found = read(&cluster.url(node), "items", key);
-            assert_eq!(found, Some(json!({ "number": number })), "{key} on node {}", node + 1);
-        }
-    }
+    load.check(&cluster, 1..4);
     // A node that was replaced is not let in again, neither with its folder nor without, nor under its id.
     let said = |cluster: &mut Cluster| cluster.node(0).said();
     cluster.start_node(0);

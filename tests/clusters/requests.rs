@@ -1,7 +1,11 @@
 //! Requests of the tests.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
-use skerry_tests::processes::{Binaries, http};
+use skerry_tests::processes::{Binaries, Cluster, http};
 
 pub(super) const BINARIES: Binaries =
     Binaries { skerry: env!("CARGO_BIN_EXE_skerry-under-test"), edge: env!("CARGO_BIN_EXE_skerry-edge-under-test") };
@@ -26,4 +30,62 @@ pub(super) fn read(url: &str, collection: &str, key: &str) -> Option<Value> {
 pub(super) fn write(url: &str, method: &str, collection: &str, key: &str, body: &Value) -> u16 {
     let at = format!("{url}/v1/collections/{collection}/documents/{key}");
     http(&at, method, Some(body)).map_or(0, |(status, _)| status)
+}
+
+/// Writers that never stop, and what they were told is written.
+#[derive(Default)]
+pub(super) struct Load {
+    acknowledged: Mutex<BTreeMap<String, usize>>,
+    stop: AtomicBool,
+}
+
+/// Ends the writers also when the test fails.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    /// Does something while so many writers put documents of their own into `items`, at these nodes in turn.
+    pub(super) fn during(&self, writers: usize, urls: &[String], act: impl FnOnce()) {
+        std::thread::scope(|scope| {
+            let _stops = Stops(&self.stop);
+            for writer in 0..writers {
+                scope.spawn(move || self.write(writer, urls));
+            }
+            act();
+        });
+    }
+
+    fn write(&self, writer: usize, urls: &[String]) {
+        for number in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let key = format!("{writer}-{number}");
+            let url = &urls[(writer + number) % urls.len()];
+            if write(url, "PUT", "items", &key, &json!({ "number": number })) == 201 {
+                self.acknowledged.lock().unwrap().insert(key, number);
+            }
+        }
+    }
+
+    /// How many documents were acknowledged so far.
+    pub(super) fn count(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
+    }
+
+    /// Everything that was acknowledged is on each of these nodes.
+    #[track_caller]
+    pub(super) fn check(&self, cluster: &Cluster, nodes: std::ops::Range<usize>) {
+        for node in nodes {
+            for (key, number) in &*self.acknowledged.lock().unwrap() {
+                let found = read(&cluster.url(node), "items", key);
+                assert_eq!(found, Some(json!({ "number": number })), "{key} on node {}", node + 1);
+            }
+        }
+    }
 }

@@ -157,14 +157,9 @@ struct OwnRows {
 impl OwnRows {
     fn read(store: &ShardStore) -> Result<Self, Error> {
         let header = store.get(&header::key())?.map(|row| header::decode(&row)).transpose()?;
-        let membership =
-            store.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
+        let membership = header::membership::<Error>(store)?;
         let catalog = store.get(&catalog::key())?.map(|row| catalog::decode(&row)).transpose()?;
-        Ok(Self {
-            header: header.unwrap_or_default(),
-            membership: membership.unwrap_or_default(),
-            catalog: catalog.unwrap_or_default(),
-        })
+        Ok(Self { header: header.unwrap_or_default(), membership, catalog: catalog.unwrap_or_default() })
     }
 
     fn progress(&self) -> Progress {

@@ -41,8 +41,7 @@ impl Node {
             return Err(format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to));
         }
         if !self.is_member(hello.node) {
-            let members = &self.catalog_shard().state.catalog().members;
-            let is_new = !members.is_gone(hello.node) && !members.replaced.contains_key(&hello.node);
+            let is_new = !self.catalog_shard().state.catalog().members.is_leaving(hello.node);
             if is_new && hello.purpose == Purpose::Join {
                 return Ok(Welcome::NotYet);
             }

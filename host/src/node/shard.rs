@@ -94,9 +94,7 @@ impl Shard {
     /// Whether these nodes are a quorum of the group, as far as this node knows its membership.
     #[must_use]
     pub fn is_quorum(&self, nodes: &BTreeSet<NodeId>) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        quorum::is_quorum(metrics.membership_config.membership().get_joint_config(), nodes)
+        quorum::is_quorum(self.membership().get_joint_config(), nodes)
     }
 
     /// The term this node is in.

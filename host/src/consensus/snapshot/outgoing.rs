@@ -51,8 +51,7 @@ pub(super) enum Next {
 pub(crate) fn stored(rows: Box<dyn OrderedStore>, chunk_bytes: usize) -> Result<Option<Snapshot>, Error> {
     let Some(header) = rows.get(&header::key())? else { return Ok(None) };
     let Some(id) = header::decode(&header)?.applied else { return Ok(None) };
-    let membership = rows.get(&header::membership_key())?.map(|row| header::decode_membership(&row)).transpose()?;
-    let meta = SnapshotMeta { last_log_id: Some(id), last_membership: membership.unwrap_or_default() };
+    let meta = SnapshotMeta { last_log_id: Some(id), last_membership: header::membership::<Error>(&*rows)? };
     let (held, after, chain) = (None, None, Chain::default());
     let outgoing = Outgoing { id, header, rows, chunk_bytes, held, next: 0, after, chain };
     Ok(Some(Snapshot { meta, snapshot: SnapshotHandle::Outgoing(outgoing) }))

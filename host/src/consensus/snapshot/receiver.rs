@@ -124,7 +124,6 @@ fn meta(incoming: &Incoming, header: &[u8]) -> Result<SnapshotMeta, Error> {
     if found != Some(id) {
         return Err(Error::OtherHeader { id, found });
     }
-    let membership = incoming.keyspace.get(&header::membership_key())?;
-    let membership = membership.map(|row| header::decode_membership(&row)).transpose()?;
-    Ok(SnapshotMeta { last_log_id: Some(id), last_membership: membership.unwrap_or_default() })
+    let last_membership = header::membership::<Error>(&*incoming.keyspace)?;
+    Ok(SnapshotMeta { last_log_id: Some(id), last_membership })
 }

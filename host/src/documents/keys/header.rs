@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skerry_model::{CatalogVersion, ClusterId, Scn, Timeline};
+use skerry_store::OrderedStore;
 
 use super::{Kind, Unreadable};
 use crate::consensus::types::{LogId, StoredMembership};
@@ -47,6 +48,17 @@ pub fn encode_membership(membership: &StoredMembership) -> Bytes {
 /// [`Unreadable`].
 pub fn decode_membership(value: &[u8]) -> Result<StoredMembership, Unreadable> {
     super::decode("membership", value)
+}
+
+/// The membership among a shard's rows; the default where none was logged.
+///
+/// # Errors
+/// When the row cannot be read, or decoded.
+pub fn membership<E>(rows: &(impl OrderedStore + ?Sized)) -> Result<StoredMembership, E>
+where
+    E: From<skerry_store::Error> + From<Unreadable>,
+{
+    Ok(rows.get(&membership_key())?.map(|row| decode_membership(&row)).transpose()?.unwrap_or_default())
 }
 
 /// The stored form.

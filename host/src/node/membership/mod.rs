@@ -15,10 +15,10 @@ use tokio::time::{Instant, timeout};
 use self::plan::{Group, Step, Wanted};
 use super::shard::Shard;
 use super::{Node, documents};
-use crate::catalog::{Catalog, MemberStep};
+use crate::catalog::{self, Catalog, MemberStep};
 use crate::consensus::network::message::{Lane, Request};
 use crate::consensus::quorum;
-use crate::consensus::types::NodeAddress;
+use crate::consensus::types::{Membership, NodeAddress};
 use crate::documents::record::Effect;
 use crate::limits::{PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE};
 
@@ -55,7 +55,7 @@ impl Node {
     /// Whether a node may talk to this one: it is wanted, or still in some group.
     pub(super) fn is_member(&self, node: NodeId) -> bool {
         let catalog = self.catalog_shard().state.catalog();
-        let is_leaving = catalog.members.is_gone(node) || catalog.members.replaced.contains_key(&node);
+        let is_leaving = catalog.members.is_leaving(node);
         let is_wanted = || self.wanted(&catalog).contains_key(&node);
         let is_in_a_group = || self.shards().iter().any(|shard| shard.nodes().contains(&node));
         (!is_leaving && is_wanted()) || is_in_a_group()
@@ -92,7 +92,7 @@ impl Node {
             MemberStep::Add(..) | MemberStep::Remove(_) => None,
         };
         if let Some(node) = known.filter(|node| !wanted.contains_key(node)) {
-            return refused(format!("node {node} is not part of this cluster"));
+            return Err(catalog::Error::NoNode(node).into());
         }
         let comes = match &step {
             MemberStep::Add(node, address) => wanted.get(node).filter(|known| known.address != *address).map(|_| node),
@@ -116,7 +116,7 @@ impl Node {
                 ));
             }
         }
-        self.change_catalog(crate::catalog::Step::Members(step)).await
+        self.change_catalog(catalog::Step::Members(step)).await
     }
 
     /// Hands a shard's leadership to a node, and waits until it leads.
@@ -207,31 +207,33 @@ impl Node {
 }
 
 impl Shard {
+    /// The group as this node knows it.
+    pub(super) fn membership(&self) -> Membership {
+        self.raft.metrics().borrow_watched().membership_config.membership().clone()
+    }
+
     /// Everybody in the group, with a vote or without.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<NodeId> {
-        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
-        metrics.membership().nodes().map(|(node, _)| *node).collect()
+        self.membership().nodes().map(|(node, _)| *node).collect()
     }
 
     /// Where each of them is reached.
     fn addresses(&self) -> Vec<(NodeId, NodeAddress)> {
-        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
-        metrics.membership().nodes().map(|(node, address)| (*node, address.clone())).collect()
+        self.membership().nodes().map(|(node, address)| (*node, address.clone())).collect()
     }
 
     /// Those with a vote.
     #[must_use]
     pub fn voters(&self) -> BTreeSet<NodeId> {
-        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
-        metrics.membership().voter_ids().collect()
+        self.membership().voter_ids().collect()
     }
 
     /// How many nodes are a majority of the voters; of the smaller set while they change.
     #[must_use]
     pub fn majority(&self) -> usize {
-        let metrics = self.raft.metrics().borrow_watched().membership_config.clone();
-        let sizes = metrics.membership().get_joint_config().iter().map(|voters| quorum::majority(voters.len()));
+        let membership = self.membership();
+        let sizes = membership.get_joint_config().iter().map(|voters| quorum::majority(voters.len()));
         sizes.min().unwrap_or_default()
     }
 

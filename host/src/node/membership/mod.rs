@@ -57,7 +57,7 @@ impl Node {
         let catalog = self.catalog_shard().state.catalog();
         let is_leaving = catalog.members.is_leaving(node);
         let is_wanted = || self.wanted(&catalog).contains_key(&node);
-        let is_in_a_group = || self.shards().iter().any(|shard| shard.nodes().contains(&node));
+        let is_in_a_group = || self.shards().iter().any(|shard| shard.may_hold(node));
         (!is_leaving && is_wanted()) || is_in_a_group()
     }
 
@@ -216,6 +216,16 @@ impl Shard {
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<NodeId> {
         self.membership().nodes().map(|(node, _)| *node).collect()
+    }
+
+    /// Whether a node may be in the group: in the one that is decided, or in one that may be. A replica that has not
+    /// learned of any cannot say no, and its leader may be a node that is on its way out.
+    fn may_hold(&self, node: NodeId) -> bool {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        [metrics.committed_membership_config, metrics.membership_config].iter().any(|stored| {
+            let membership = stored.membership();
+            membership.get_joint_config().is_empty() || membership.get_node(&node).is_some()
+        })
     }
 
     /// Where each of them is reached.

@@ -118,13 +118,22 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, remote: &Remote) -> Result<(), Error> {
-    // A node uses every core. A client leaves them to the nodes, which often run beside it.
     let mut runtime = match command {
-        Command::Serve(_) | Command::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Dev(_) => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(node_workers());
+            runtime
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(Box::pin(dispatch(command, remote)))
+}
+
+/// Half of the cores: the threads that write log and state and evaluate need the others, and work that is handed from
+/// one busy core to another costs more than it gains.
+fn node_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 async fn dispatch(command: Command, remote: &Remote) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Config, ReadPolicy, SnapshotPolicy};
 use skerry_model::env::{Clock, Random};
 use skerry_model::ids::Nonce;
@@ -239,15 +239,13 @@ impl Running {
     /// Waits until something happens after which the node must stop; the text says what.
     pub async fn failed(&self) -> String {
         let stopped = self.node.shards().iter().map(|shard| {
-            let mut metrics = shard.raft.metrics();
+            // It changes seldom, and ends with the group; the other metrics change with every record.
+            let mut ended = shard.raft.server_metrics();
             Box::pin(async move {
-                loop {
-                    if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                        return format!("shard {} has stopped: {fatal}", shard.id);
-                    }
-                    if metrics.changed().await.is_err() {
-                        return format!("shard {} has stopped", shard.id);
-                    }
+                while ended.changed().await.is_ok() {}
+                match &shard.raft.metrics().borrow_watched().running_state {
+                    Err(fatal) => format!("shard {} has stopped: {fatal}", shard.id),
+                    Ok(()) => format!("shard {} has stopped", shard.id),
                 }
             })
         });

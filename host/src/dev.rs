@@ -162,6 +162,7 @@ async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result
         members: members.collect(),
         shards: None,
         reads: Reads::default(),
+        tls: None,
     };
     server::run(serve, stop, || {}).await.map_err(|source| Error::Core { node, source })
 }

@@ -42,6 +42,25 @@ pub const NODE_QUEUE_MAX: usize = 4_096;
 pub const NODE_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an append waits for a peer's disk before the pipeline is started anew.
 pub const NODE_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
+/// The first frame of a connection, which may come from anybody.
+pub const NODE_HELLO_BYTES_MAX: usize = 64 << 10;
+/// Bytes that wait to be sent on one connection between nodes; past it whoever sends waits. One frame may be as large.
+pub const NODE_QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of requests of one connection that a node works on at once; past it the connection is not read.
+pub const NODE_WORK_BYTES_MAX: usize = 64 << 20;
+/// What the smallest of them counts as.
+pub const NODE_WORK_BYTES_MIN: usize = 16 << 10;
+/// Appends of one shard and connection that wait for the disk; past it the connection is not read.
+pub const NODE_APPENDS_MAX: usize = 16;
+/// How long a peer that owes answers may say nothing before the connection is given up: TCP alone may take minutes to find
+/// its way again after a network was cut.
+pub const NODE_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The same where an answer may take its time: a snapshot is installed, a plugin compiled.
+pub const NODE_BULK_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How often a connection is looked at: whether the peer still speaks, and may still come in.
+pub const NODE_CONNECTION_CHECK: Duration = Duration::from_secs(1);
+/// Callers whose refusals are told apart in the log.
+pub const REFUSALS_LOGGED_MAX: usize = 256;
 /// Connections that a node takes from its peers at once.
 pub const NODE_CONNECTIONS_MAX: usize = 256;
 /// Entries of a shard's log after which its state is flushed and its log purged again.
@@ -90,6 +109,10 @@ pub const PULL_STEPS_MAX: usize = 16;
 pub const FEED_STEP: usize = 1_024;
 
 const _: () = assert!(NODE_FRAME_BYTES_MAX > RECORD_BYTES_MAX);
+const _: () = assert!(NODE_QUEUE_BYTES_MAX >= NODE_FRAME_BYTES_MAX);
+const _: () = assert!(NODE_WORK_BYTES_MAX >= NODE_FRAME_BYTES_MAX);
+const _: () = assert!(NODE_BULK_SILENCE_MAX.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());
+const _: () = assert!(NODE_BULK_SILENCE_MAX.as_secs() > STAGE_TIMEOUT.as_secs());
 // No row is larger than the record that made it.
 const _: () = assert!(NODE_FRAME_BYTES_MAX > SNAPSHOT_CHUNK_BYTES + RECORD_BYTES_MAX);
 const _: () = assert!(SNAPSHOT_STALL_TIMEOUT.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());

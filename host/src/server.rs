@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::consensus::snapshot::Thresholds;
 use crate::consensus::types::NodeAddress;
 use crate::env::executor::Threads;
-use crate::env::network::Tcp;
+use crate::env::network::{Network, Tcp};
+use crate::env::tls::{self, Tls, TlsFiles};
 use crate::limits::EVALUATION_THREADS;
 use crate::node::{self, Reads, Running, StartError};
 use crate::telemetry::metrics::Metrics;
@@ -40,14 +41,25 @@ pub struct ServeOptions {
     pub reads: Reads,
     /// How many shards a new cluster gets; none for one per four processor cores, 1 to 8.
     pub shards: Option<u16>,
+    /// The certificates of the node port; without them it takes plain TCP, on loopback only.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Why a node did not run or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address that others could reach.
-    #[error("{0} is not a loopback address: only loopback is served, since there is no TLS yet")]
-    NotLoopback(SocketAddr),
+    #[error("--http {0} is not a loopback address: only loopback is served")]
+    HttpNotLoopback(SocketAddr),
+    /// A node port that others could reach, without TLS.
+    #[error(
+        "node port {0} is not on loopback, where it needs --node-ca, --node-cert and --node-key: skerry cluster cert \
+         makes the files"
+    )]
+    NodePortWithoutTls(SocketAddr),
+    /// The certificates of the node port.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The node.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -72,14 +84,19 @@ pub enum Error {
 /// # Errors
 /// [`Error`] says what to do.
 pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnOnce()) -> Result<(), Error> {
-    for address in [options.http, options.node_address] {
-        if !address.ip().is_loopback() {
-            return Err(Error::NotLoopback(address));
-        }
+    if !options.http.ip().is_loopback() {
+        return Err(Error::HttpNotLoopback(options.http));
+    }
+    if !options.node_address.ip().is_loopback() && options.tls.is_none() {
+        return Err(Error::NodePortWithoutTls(options.node_address));
     }
     let listen = |source| Error::Listen { address: options.http, source };
     let listener = TcpListener::bind(options.http).await.map_err(listen)?;
-    let running = node::start(node_options(&options)?, &stop).await?;
+    let network: Arc<dyn Network> = match &options.tls {
+        Some(files) => Arc::new(Tls::load(files)?),
+        None => Arc::new(Tcp),
+    };
+    let running = node::start(node_options(&options, network)?, &stop).await?;
     let router = crate::api::router(&running.node, &Metrics::default(), Allowed::default());
     tracing::info!(node = %options.node, http = %options.http, "serving");
     ready();
@@ -103,7 +120,7 @@ async fn stop_running(running: Running) {
     tracing::info!("stopped");
 }
 
-fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
+fn node_options(options: &ServeOptions, network: Arc<dyn Network>) -> Result<node::Options, StartError> {
     if options.data.join("edge").exists() {
         return Err(StartError::EdgeFolder { path: options.data.clone() });
     }
@@ -121,7 +138,7 @@ fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,
         state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),
-        network: Arc::new(Tcp),
+        network,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         executor: Arc::new(Threads::new(EVALUATION_THREADS)),

@@ -5,6 +5,8 @@ mod durability;
 #[cfg(test)]
 mod membership;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod story;

@@ -1,7 +1,7 @@
 //! Real processes on free ports of the loopback, in temporary folders. Whatever a test leaves running is killed with it.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,7 +157,7 @@ impl Cluster {
         Self::start_with(binaries, nodes, shards, &[])
     }
 
-    /// The same, with more options for each node.
+    /// The same, with more options for each node, in which `{id}` stands for its id.
     ///
     /// # Panics
     /// When a node does not serve in time.
@@ -211,7 +211,8 @@ impl Cluster {
             self.data(node).display().to_string(),
         ];
         arguments.extend(members);
-        arguments.extend(self.options.iter().cloned());
+        let id = (node + 1).to_string();
+        arguments.extend(self.options.iter().map(|option| option.replace("{id}", &id)));
         if node == 0 {
             arguments.extend(["--bootstrap".to_owned(), "--shards".to_owned(), self.shards.to_string()]);
         }
@@ -249,6 +250,12 @@ impl Cluster {
     #[must_use]
     pub fn data(&self, node: usize) -> PathBuf {
         self.folder.path().join(format!("core-{}", node + 1))
+    }
+
+    /// The address of a node's port for nodes.
+    #[must_use]
+    pub fn node_port(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports[node].1))
     }
 
     /// A folder for edges.
@@ -387,6 +394,22 @@ pub fn run(program: &str, url: &str, arguments: &[&str]) -> Result<String, Strin
 /// # Panics
 /// When the client cannot be made.
 pub fn http(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, Value), reqwest::Error> {
+    let (status, text) = text(url, method, body)?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+/// A page that is no JSON.
+///
+/// # Errors
+/// When no answer comes.
+///
+/// # Panics
+/// When the client cannot be made.
+pub fn page(url: &str) -> Result<String, reqwest::Error> {
+    text(url, "GET", None).map(|(_, text)| text)
+}
+
+fn text(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, String), reqwest::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
     runtime.block_on(async {
         let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
@@ -397,7 +420,6 @@ pub fn http(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, Value
         }
         let answer = request.send().await?;
         let status = answer.status().as_u16();
-        let text = answer.text().await?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+        Ok((status, answer.text().await?))
     })
 }

@@ -11,6 +11,8 @@ use skerry_api::cli::{Output, Table, patiently};
 use skerry_api::client::{self, Client};
 use skerry_model::{NodeId, ShardId};
 
+use super::certificates::{self, Certificates};
+
 /// How often the cluster is looked at while it changes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How long a shard may show nothing new before the command gives up; the change goes on without it.
@@ -59,6 +61,9 @@ pub(super) enum Cluster {
         #[arg(long)]
         undo: bool,
     },
+    /// Make an authority and certificates for the node port
+    #[command(after_help = "Example:\n  skerry cluster cert 1=10.0.0.1 2=10.0.0.2 3=10.0.0.3")]
+    Cert(Certificates),
     /// Hand the leadership of a shard to a node
     #[command(after_help = "Example:\n  skerry cluster transfer-leader --shard 0 --to 2")]
     TransferLeader {
@@ -85,6 +90,8 @@ pub(super) struct Address {
 /// Why a command failed, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
+    #[error(transparent)]
+    Certificates(#[from] certificates::Error),
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error("cannot write the output: {0}")]
@@ -132,6 +139,7 @@ impl Cluster {
                 follow(client, output, |shard| leads_not(shard, id)).await?;
                 Ok(output.line(&format!("node {id} leads nothing"))?)
             }
+            Self::Cert(certificates) => Ok(certificates.run(output)?),
             Self::TransferLeader { shard, to } => {
                 let transfer = Transfer { shard: ShardId::new(*shard), to: NodeId::new(*to) };
                 patiently("handing over", client.transfer_leader(transfer)).await?;

@@ -2,6 +2,7 @@
 //! exit code 1, a wrong use exit code 2.
 
 mod bench;
+mod certificates;
 mod cluster;
 mod collection;
 mod conflicts;

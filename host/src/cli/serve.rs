@@ -10,6 +10,7 @@ use skerry_model::NodeId;
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
+use crate::env::tls::TlsFiles;
 use crate::limits::{CLUSTER_SIZES, NODE_PORT_OFFSET, SHARDS_MAX};
 use crate::node::Reads;
 use crate::server::{self, ServeOptions};
@@ -44,9 +45,34 @@ pub(super) struct Serve {
     /// less than a lease ago, which takes no message but trusts clocks to run alike
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     reads: ReadsArgument,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// Write the log as JSON
     #[arg(long)]
     log_json: bool,
+}
+
+/// The certificates of the node port.
+#[derive(Debug, Clone, Args)]
+#[group(requires_all = ["node_ca", "node_cert", "node_key"], multiple = true)]
+struct TlsArguments {
+    /// PEM file of the authority that signs the certificates of all nodes: the node port then takes mutual TLS and
+    /// nothing else; outside loopback it must
+    #[arg(long, value_name = "FILE")]
+    node_ca: Option<PathBuf>,
+    /// PEM file of this node's certificate, which names the host by which the others reach it
+    #[arg(long, value_name = "FILE")]
+    node_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    node_key: Option<PathBuf>,
+}
+
+impl TlsArguments {
+    fn files(&self) -> Option<TlsFiles> {
+        let (authority, certificate, key) = (self.node_ca.clone()?, self.node_cert.clone()?, self.node_key.clone()?);
+        Some(TlsFiles { authority, certificate, key })
+    }
 }
 
 /// [`Reads`] on the command line.
@@ -149,6 +175,7 @@ impl Serve {
             members: members.into_iter().map(address).collect(),
             shards: self.shards,
             reads: self.reads.into(),
+            tls: self.tls.files(),
         })
     }
 }
@@ -217,6 +244,14 @@ mod tests {
     fn check_refused(line: &str, expected: &str) {
         let error = options(line).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn the_node_port_takes_all_three_files_or_none() {
+        let tls = options("--node-ca ca.pem --node-cert c.pem --node-key k.pem").unwrap().tls.unwrap();
+        assert_eq!(tls.key.to_str(), Some("k.pem"));
+        let half = Only::try_parse_from(["serve", "--node-ca", "ca.pem"]).unwrap_err().to_string();
+        assert!(half.contains("--node-cert") && half.contains("--node-key"), "{half}");
     }
 
     #[test]

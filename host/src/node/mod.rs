@@ -20,6 +20,7 @@ use skerry_model::ids::{Nonce, shard_of};
 use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, ShardId, Timeline};
 
 use crate::consensus::network::peers::Peers;
+use crate::consensus::network::refusals::Refusals;
 use crate::documents::live::LiveDocuments;
 use crate::env::executor::Executor;
 use crate::identity::Identities;
@@ -36,6 +37,7 @@ pub struct Node(Arc<Inner>);
 pub(crate) struct Inner {
     id: NodeId,
     peers: Arc<Peers>,
+    refusals: Refusals,
     identities: Identities,
     folders: parking_lot::Mutex<std::collections::BTreeMap<NodeId, Nonce>>,
     shards: Vec<Arc<Shard>>,
@@ -75,6 +77,12 @@ impl Node {
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.0.clock
+    }
+
+    /// The connections that it has refused.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
     }
 
     /// Every shard, in their order.

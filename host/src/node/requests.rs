@@ -3,22 +3,31 @@
 use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{Fatal, RaftError};
-use skerry_model::ShardId;
 use skerry_model::ids::Nonce;
+use skerry_model::{NodeId, ShardId};
 
 use super::Node;
 use super::shard::{Refused, Shard};
 use crate::consensus::network::hello::{Founding, Hello, PROTOCOL, Purpose, Welcome};
 use crate::consensus::network::message::{Request, Response};
+use crate::consensus::network::refusals::{Reason, Refusal, Refusals};
 use crate::consensus::network::server::Handler;
 use crate::consensus::snapshot;
 use crate::consensus::state_machine::StateMachine;
 use crate::consensus::types::{Raft, TypeConfig};
 
 impl Handler for Node {
-    fn hello(&self, hello: &Hello) -> BoxFuture<'_, Welcome> {
+    fn hello(&self, hello: &Hello) -> BoxFuture<'_, Result<Welcome, Refusal>> {
         let hello = hello.clone();
-        Box::pin(async move { self.welcome(&hello).await.unwrap_or_else(Welcome::Refused) })
+        Box::pin(async move { self.welcome(&hello).await })
+    }
+
+    fn may_stay(&self, caller: NodeId) -> bool {
+        self.is_member(caller)
+    }
+
+    fn refusals(&self) -> &Refusals {
+        &self.0.refusals
     }
 
     fn raft(&self, shard: ShardId) -> Option<Raft<StateMachine>> {
@@ -32,20 +41,23 @@ impl Handler for Node {
 
 impl Node {
     /// Whether a caller may come in; the error is why not.
-    async fn welcome(&self, hello: &Hello) -> Result<Welcome, String> {
+    async fn welcome(&self, hello: &Hello) -> Result<Welcome, Refusal> {
         let founding = self.0.peers.founding();
+        let refused = |reason, detail| Err(Refusal::new(reason, detail));
         if hello.protocol != PROTOCOL {
-            return Err(format!("this node speaks protocol {PROTOCOL}, the caller {}", hello.protocol));
+            let detail = format!("this node speaks protocol {PROTOCOL}, the caller {}", hello.protocol);
+            return refused(Reason::Protocol, detail);
         }
         if hello.to != self.0.id {
-            return Err(format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to));
+            let detail = format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to);
+            return refused(Reason::Address, detail);
         }
         if !self.is_member(hello.node) {
             let is_new = !self.catalog_shard().state.catalog().members.is_leaving(hello.node);
             if is_new && hello.purpose == Purpose::Join {
                 return Ok(Welcome::NotYet);
             }
-            return Err(format!("node {} is not part of this cluster, or no longer", hello.node));
+            return refused(Reason::Member, format!("node {} is not part of this cluster, or no longer", hello.node));
         }
         let known = self.0.folders.lock().get(&hello.node).copied();
         match &hello.purpose {
@@ -60,17 +72,20 @@ impl Node {
             }
             Purpose::Traffic { cluster, timeline, .. } => {
                 if *cluster != founding.cluster {
-                    return Err(format!("this node is of cluster {}, the caller of {cluster}", founding.cluster));
+                    let detail = format!("this node is of cluster {}, the caller of {cluster}", founding.cluster);
+                    return refused(Reason::Cluster, detail);
                 }
                 if *timeline != founding.timeline {
-                    return Err(format!("this node is on timeline {}, the caller on {timeline}", founding.timeline));
+                    let detail = format!("this node is on timeline {}, the caller on {timeline}", founding.timeline);
+                    return refused(Reason::Timeline, detail);
                 }
                 if known.is_some_and(|known| known != hello.folder) {
-                    return Err(format!(
+                    let detail = format!(
                         "node {} calls from another data folder than the one this cluster knows: a node whose folder \
                          was lost does not come back under its old id",
                         hello.node
-                    ));
+                    );
+                    return refused(Reason::Folder, detail);
                 }
                 self.remember(hello, known).await?;
                 Ok(Welcome::Come)
@@ -79,10 +94,11 @@ impl Node {
     }
 
     /// Keeps a caller's folder for good before it is let in, so that an emptied one is recognised later.
-    async fn remember(&self, hello: &Hello, known: Option<Nonce>) -> Result<(), String> {
+    async fn remember(&self, hello: &Hello, known: Option<Nonce>) -> Result<(), Refusal> {
         if known.is_none() {
             let stored = self.0.identities.set_peer(hello.node, hello.folder).await;
-            stored.map_err(|error| format!("this node cannot store who called: {error}"))?;
+            let unable = |error| Refusal::new(Reason::Unable, format!("this node cannot store who called: {error}"));
+            stored.map_err(unable)?;
             self.0.folders.lock().insert(hello.node, hello.folder);
         }
         Ok(())

@@ -21,6 +21,7 @@ use crate::consensus::log_store::LogStore;
 use crate::consensus::network::adapter::Factory;
 use crate::consensus::network::hello::{Founding, Welcome};
 use crate::consensus::network::peers::{Caller, Peers, ask_to_join};
+use crate::consensus::network::refusals::Refusals;
 use crate::consensus::network::server::serve;
 use crate::consensus::snapshot::{Generations, Receiver, Thresholds};
 use crate::consensus::state_machine::{Parts, StateMachine};
@@ -206,6 +207,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let catalog = Arc::clone(&shards[0].state);
     let node = Node(Arc::new(Inner {
         id: identity.node,
+        refusals: Refusals::default(),
         identities: identities.clone(),
         folders: parking_lot::Mutex::new(identities.peers()?),
         live,

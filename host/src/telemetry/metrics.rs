@@ -29,6 +29,12 @@ struct Inner {
     latency: Family<PathLabels, Histogram>,
     shard: ShardGauges,
     live_bytes: Gauge,
+    refusals: Family<ReasonLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 #[derive(Default)]
@@ -79,7 +85,9 @@ impl Default for Metrics {
         let divergences = "How often this replica's effects were not the leader's: more than 0 is an alarm";
         registry.register("effect_divergences", divergences, shard.divergences.clone());
         registry.register("live_documents_bytes", "Merge documents kept in memory", live_bytes.clone());
-        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes }))
+        let refusals = Family::default();
+        registry.register("node_refusals", "Connections of peers that were refused", refusals.clone());
+        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes, refusals }))
     }
 }
 
@@ -111,6 +119,9 @@ impl Metrics {
             gauges.generation.get_or_create(&labels).set(number(shard.state.generation()));
             gauges.divergences.get_or_create(&labels).set(number(shard.state.divergences()));
             gauges.applied.get_or_create(&labels).set(number(shard.state.progress().index));
+        }
+        for (reason, count) in node.refusals().counts() {
+            self.0.refusals.get_or_create(&ReasonLabels { reason: reason.name() }).set(number(count));
         }
         self.0.live_bytes.set(number(node.live_bytes()));
         let mut page = String::new();

@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 use skerry_host::consensus::network::hello::{Hello, Purpose};
 use skerry_host::consensus::network::message::{Call, Lane, Reply, Request, Response};
 use skerry_host::consensus::types::Vote;
-use skerry_host::env::network::{Listener, Network, Stream};
+use skerry_host::env::network::{Listener, Network, Opening, Stream};
 use skerry_model::{NodeId, ShardId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -405,12 +405,15 @@ struct Taking {
 }
 
 impl Listener for Taking {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Opening>> {
         Box::pin(std::future::poll_fn(|context| {
             let state = &mut *self.wires.0.lock();
             let port = state.ports.get_mut(&self.address).ok_or(io::ErrorKind::NotConnected)?;
             match port.arrived.pop_front() {
-                Some(end) => Poll::Ready(Ok(Box::new(end) as Box<dyn Stream>)),
+                Some(end) => {
+                    let open: Opening = Box::pin(std::future::ready(Ok(Box::new(end) as Box<dyn Stream>)));
+                    Poll::Ready(Ok(open))
+                }
                 None => {
                     port.waker = Some(context.waker().clone());
                     Poll::Pending

@@ -5,6 +5,7 @@ pub mod adapter;
 pub mod hello;
 pub mod message;
 pub mod peers;
+pub mod refusals;
 pub mod server;
 
 mod wire;

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use skerry_model::env::Clock;
 use skerry_model::{NodeId, Nonce, ShardId};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, interval, timeout};
 
 use super::hello::{Founding, Hello, PROTOCOL, Purpose, Welcome};
 use super::message::{Call, Lane, Reply, Request, Response};
-use super::wire;
+use super::wire::{self, Outbox};
 use crate::consensus::types::NodeAddress;
 use crate::env::network::Network;
-use crate::limits::{NODE_CONNECT_TIMEOUT, NODE_FRAME_BYTES_MAX, NODE_QUEUE_MAX};
+use crate::limits::{
+    NODE_BULK_SILENCE_MAX, NODE_CONNECT_TIMEOUT, NODE_CONNECTION_CHECK, NODE_FRAME_BYTES_MAX, NODE_SILENCE_MAX,
+};
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,17 +68,21 @@ pub struct Peers {
 struct Line {
     connection: Mutex<Option<Connection>>,
     connecting: tokio::sync::Semaphore,
+    /// Why the peer refused the last attempt: said once.
+    refused: Mutex<Option<String>>,
 }
 
 #[derive(Clone)]
 struct Connection {
-    frames: mpsc::Sender<Bytes>,
+    frames: Outbox,
     waiting: Arc<Waiting>,
 }
 
 #[derive(Default)]
 struct Waiting {
+    /// Requests that were sent: the number of the next one.
     next: AtomicU64,
+    answered: AtomicU64,
     replies: Mutex<BTreeMap<u64, oneshot::Sender<Response>>>,
 }
 
@@ -162,7 +167,7 @@ impl Peers {
         }
         match connection.frames.send(frame).await {
             Ok(()) => Ok(pending),
-            Err(_closed) => Err(self.unreachable(node, "the connection was closed".to_owned())),
+            Err(wire::Closed) => Err(self.unreachable(node, "the connection was closed".to_owned())),
         }
     }
 
@@ -173,7 +178,11 @@ impl Peers {
 
     async fn connection(&self, node: NodeId, lane: Lane) -> Result<Connection, Error> {
         let line = Arc::clone(self.lines.lock().entry((node, lane)).or_insert_with(|| {
-            Arc::new(Line { connection: Mutex::new(None), connecting: tokio::sync::Semaphore::new(1) })
+            Arc::new(Line {
+                connection: Mutex::new(None),
+                connecting: tokio::sync::Semaphore::new(1),
+                refused: Mutex::new(None),
+            })
         }));
         if let Some(connection) = line.open() {
             return Ok(connection);
@@ -183,7 +192,7 @@ impl Peers {
         if let Some(connection) = line.open() {
             return Ok(connection);
         }
-        let connected = match timeout(NODE_CONNECT_TIMEOUT, self.connect(node, lane)).await {
+        let connected = match timeout(NODE_CONNECT_TIMEOUT, self.connect(node, lane, &line)).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -192,7 +201,7 @@ impl Peers {
         Ok(connection)
     }
 
-    async fn connect(&self, node: NodeId, lane: Lane) -> io::Result<Connection> {
+    async fn connect(&self, node: NodeId, lane: Lane, line: &Line) -> io::Result<Connection> {
         let address = self.address(node).ok_or(io::ErrorKind::NotFound)?;
         let stream = self.network.connect(&address.node).await?;
         let (mut reader, mut writer) = wire::split(stream);
@@ -207,16 +216,22 @@ impl Peers {
         };
         wire::write(&mut writer, &hello).await?;
         match wire::read(&mut reader).await? {
-            Welcome::Come => {}
+            Welcome::Come => *line.refused.lock() = None,
             Welcome::Refused(reason) => {
-                tracing::warn!(peer = %node, reason, "a peer refused the connection");
+                let before = line.refused.lock().replace(reason.clone());
+                if before.as_ref() != Some(&reason) {
+                    tracing::warn!(peer = %node, reason, "a peer refused the connection");
+                }
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason));
             }
             other => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected {other:?}"))),
         }
-        let (frames, queue) = mpsc::channel(NODE_QUEUE_MAX);
+        wire::trust(&mut reader);
+        let (frames, queue) = wire::outbox();
         let waiting = Arc::<Waiting>::default();
-        tokio::spawn(run(node, reader, writer, queue, Arc::clone(&waiting)));
+        let silence = if lane == Lane::Bulk { NODE_BULK_SILENCE_MAX } else { NODE_SILENCE_MAX };
+        let ended = wire::drain(writer, queue);
+        tokio::spawn(run(node, receive(reader, Arc::clone(&waiting), silence), ended, Arc::clone(&waiting)));
         Ok(Connection { frames, waiting })
     }
 }
@@ -246,25 +261,50 @@ pub async fn ask_to_join(
 /// Carries one connection until it ends; what still waits for an answer then learns that none comes.
 async fn run(
     node: NodeId,
-    mut reader: wire::Reader,
-    writer: wire::Writer,
-    queue: mpsc::Receiver<Bytes>,
+    receive: impl Future<Output = io::Result<()>>,
+    send: impl Future<Output = io::Result<()>>,
     waiting: Arc<Waiting>,
 ) {
-    let receive = async {
-        loop {
-            let Reply { id, response } = wire::read(&mut reader).await?;
-            // Whoever gave up waiting has no use for it.
-            let _ = waiting.replies.lock().remove(&id).map(|reply| reply.send(response));
-        }
-    };
     let ended: io::Result<()> = tokio::select! {
         biased;
         ended = receive => ended,
-        ended = wire::drain(writer, queue) => ended,
+        ended = send => ended,
     };
     tracing::debug!(peer = %node, ended = ?ended, "a connection to a peer ended");
     waiting.replies.lock().clear();
+}
+
+/// Takes answers, until the peer has owed some for `silence` and said nothing.
+async fn receive(mut reader: wire::Reader, waiting: Arc<Waiting>, silence: Duration) -> io::Result<()> {
+    let mut check = interval(NODE_CONNECTION_CHECK);
+    let mut heard = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            reply = wire::read(&mut reader) => {
+                let Reply { id, response } = reply?;
+                heard = Instant::now();
+                waiting.answered.fetch_add(1, Ordering::Relaxed);
+                // Whoever gave up waiting has no use for it.
+                let _ = waiting.replies.lock().remove(&id).map(|reply| reply.send(response));
+            }
+            _ = check.tick() => {
+                // Also what was given up is owed: over a dead connection each call gives up before the silence is over.
+                if waiting.owed() == 0 {
+                    heard = Instant::now();
+                } else if heard.elapsed() >= silence {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer owes answers and says nothing"));
+                }
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// Requests without an answer, those among them that nobody waits for any more.
+    fn owed(&self) -> u64 {
+        self.next.load(Ordering::Relaxed).saturating_sub(self.answered.load(Ordering::Relaxed))
+    }
 }
 
 impl Line {

@@ -5,26 +5,35 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
-use skerry_model::ShardId;
+use skerry_model::{NodeId, ShardId};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::hello::{Hello, Welcome};
 use super::message::{Call, Reply, Request, Response};
-use super::wire;
+use super::refusals::{Reason, Refusal, Refusals};
+use super::wire::{self, Outbox};
 use crate::consensus::state_machine::StateMachine;
 use crate::consensus::types::{Raft, TypeConfig};
-use crate::env::network::{Listener, Stream};
-use crate::limits::{NODE_CONNECT_TIMEOUT, NODE_CONNECTIONS_MAX, NODE_QUEUE_MAX};
+use crate::env::network::{Listener, Opening};
+use crate::limits::{
+    NODE_APPENDS_MAX, NODE_CONNECT_TIMEOUT, NODE_CONNECTION_CHECK, NODE_CONNECTIONS_MAX, NODE_WORK_BYTES_MAX,
+    NODE_WORK_BYTES_MIN,
+};
 
 /// What the node port serves.
 pub trait Handler: Send + Sync + 'static {
     /// Whether a caller may come in.
-    fn hello(&self, hello: &Hello) -> BoxFuture<'_, Welcome>;
+    fn hello(&self, hello: &Hello) -> BoxFuture<'_, Result<Welcome, Refusal>>;
+
+    /// Whether a caller that came in may stay.
+    fn may_stay(&self, caller: NodeId) -> bool;
+
+    /// Where refusals are counted.
+    fn refusals(&self) -> &Refusals;
 
     /// The Raft group of a shard.
     fn raft(&self, shard: ShardId) -> Option<Raft<StateMachine>>;
@@ -39,11 +48,11 @@ pub async fn serve(mut listener: Box<dyn Listener>, handler: Arc<dyn Handler>) {
     loop {
         let permit = Arc::clone(&room).acquire_owned().await;
         match listener.accept().await {
-            Ok(stream) => {
+            Ok(incoming) => {
                 let handler = Arc::clone(&handler);
                 tokio::spawn(async move {
                     let _open = permit;
-                    if let Err(error) = converse(stream, handler).await {
+                    if let Err(error) = converse(incoming, handler).await {
                         tracing::debug!(%error, "a connection from a peer ended");
                     }
                 });
@@ -51,42 +60,71 @@ pub async fn serve(mut listener: Box<dyn Listener>, handler: Arc<dyn Handler>) {
             // Out of file handles, mostly: others must end first.
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
-                tokio::time::sleep(NODE_CONNECT_TIMEOUT).await;
+                sleep(NODE_CONNECT_TIMEOUT).await;
             }
         }
     }
 }
 
-async fn converse(stream: Box<dyn Stream>, handler: Arc<dyn Handler>) -> io::Result<()> {
-    let (mut reader, mut writer) = wire::split(stream);
-    let first = timeout(NODE_CONNECT_TIMEOUT, wire::read::<Hello>(&mut reader)).await;
-    let hello = first.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-    let welcome = handler.hello(&hello).await;
+async fn converse(incoming: Opening, handler: Arc<dyn Handler>) -> io::Result<()> {
+    let refused = |reason, error: &io::Error, caller| {
+        handler.refusals().note(&Refusal::new(reason, error.to_string()), caller);
+    };
+    let opening = async {
+        let stream = incoming.await.inspect_err(|error| refused(Reason::Certificate, error, None))?;
+        let (mut reader, writer) = wire::split(stream);
+        let hello: Hello = wire::read(&mut reader).await.inspect_err(|error| {
+            if let Some(reason) = wire::fault(error) {
+                refused(reason, error, None);
+            }
+        })?;
+        Ok::<_, io::Error>((reader, writer, hello))
+    };
+    let opened = timeout(NODE_CONNECT_TIMEOUT, opening).await;
+    let (mut reader, mut writer, hello) = opened.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    let welcome = handler.hello(&hello).await.unwrap_or_else(|refusal| {
+        handler.refusals().note(&refusal, Some(hello.node));
+        Welcome::Refused(refusal.detail)
+    });
     wire::write(&mut writer, &welcome).await?;
-    if let Welcome::Refused(reason) = &welcome {
-        tracing::warn!(peer = %hello.node, reason, "a connection was refused");
-    }
     if welcome != Welcome::Come {
         return Ok(());
     }
-    let (replies, queue) = mpsc::channel(NODE_QUEUE_MAX);
-    let requests = take_requests(reader, handler, replies);
-    tokio::select! {
+    handler.refusals().forget(hello.node);
+    wire::trust(&mut reader);
+    let (replies, queue) = wire::outbox();
+    let requests = take_requests(reader, Arc::clone(&handler), replies);
+    let ended = tokio::select! {
         biased;
         ended = requests => ended,
         ended = wire::drain(writer, queue) => ended,
+        () = until_unwelcome(&*handler, hello.node) => {
+            let detail = format!("node {} is not part of this cluster any longer", hello.node);
+            handler.refusals().note(&Refusal::new(Reason::Member, detail), Some(hello.node));
+            Ok(())
+        }
+    };
+    if let Err(error) = &ended
+        && let Some(reason) = wire::fault(error)
+    {
+        refused(reason, error, Some(hello.node));
+    }
+    ended
+}
+
+/// A node that leaves the cluster is not heard any longer, on connections that it has open either.
+async fn until_unwelcome(handler: &dyn Handler, caller: NodeId) {
+    while handler.may_stay(caller) {
+        sleep(NODE_CONNECTION_CHECK).await;
     }
 }
 
-async fn take_requests(
-    mut reader: wire::Reader,
-    handler: Arc<dyn Handler>,
-    replies: mpsc::Sender<Bytes>,
-) -> io::Result<()> {
-    let room = Arc::new(Semaphore::new(NODE_QUEUE_MAX));
+async fn take_requests(mut reader: wire::Reader, handler: Arc<dyn Handler>, replies: Outbox) -> io::Result<()> {
+    let room = Arc::new(Semaphore::new(NODE_WORK_BYTES_MAX));
     let mut appends: BTreeMap<ShardId, mpsc::Sender<(u64, AppendEntriesRequest<TypeConfig>)>> = BTreeMap::new();
     loop {
-        let Call { id, shard, request } = wire::read(&mut reader).await?;
+        let frame = wire::read_frame(&mut reader).await?;
+        let Call { id, shard, request } = wire::decode(&frame)?;
         match request {
             Request::Append(entries) => {
                 let Some(raft) = handler.raft(shard) else {
@@ -94,7 +132,7 @@ async fn take_requests(
                     continue;
                 };
                 let lane = appends.entry(shard).or_insert_with(|| {
-                    let (sender, receiver) = mpsc::channel(NODE_QUEUE_MAX);
+                    let (sender, receiver) = mpsc::channel(NODE_APPENDS_MAX);
                     tokio::spawn(append_in_order(raft, receiver, replies.clone()));
                     sender
                 });
@@ -103,10 +141,12 @@ async fn take_requests(
                 }
             }
             request => {
-                let permit = Arc::clone(&room).acquire_owned().await;
+                let bytes = frame.len().clamp(NODE_WORK_BYTES_MIN, NODE_WORK_BYTES_MAX);
+                let bytes = u32::try_from(bytes).expect("limits.rs keeps it small");
+                let room = Arc::clone(&room).acquire_many_owned(bytes).await.expect("it is never closed");
                 let (handler, replies) = (Arc::clone(&handler), replies.clone());
                 tokio::spawn(async move {
-                    let _under_way = permit;
+                    let _under_way = room;
                     let response = handler.call(shard, request).await;
                     reply(&replies, id, response).await;
                 });
@@ -116,7 +156,7 @@ async fn take_requests(
 }
 
 /// Sends a reply; when the connection is gone the caller knows already.
-async fn reply(replies: &mpsc::Sender<Bytes>, id: u64, response: Response) {
+async fn reply(replies: &Outbox, id: u64, response: Response) {
     let _ = replies.send(wire::encode(&Reply { id, response })).await;
 }
 
@@ -125,7 +165,7 @@ async fn reply(replies: &mpsc::Sender<Bytes>, id: u64, response: Response) {
 async fn append_in_order(
     raft: Raft<StateMachine>,
     mut requests: mpsc::Receiver<(u64, AppendEntriesRequest<TypeConfig>)>,
-    replies: mpsc::Sender<Bytes>,
+    replies: Outbox,
 ) {
     while let Some(first) = requests.recv().await {
         if !append_stream(&raft, first, &mut requests, &replies).await {
@@ -139,9 +179,9 @@ async fn append_stream(
     raft: &Raft<StateMachine>,
     first: (u64, AppendEntriesRequest<TypeConfig>),
     requests: &mut mpsc::Receiver<(u64, AppendEntriesRequest<TypeConfig>)>,
-    replies: &mpsc::Sender<Bytes>,
+    replies: &Outbox,
 ) -> bool {
-    let (entries, input) = mpsc::channel(NODE_QUEUE_MAX);
+    let (entries, input) = mpsc::channel(NODE_APPENDS_MAX);
     let mut waiting = VecDeque::from([first.0]);
     entries.try_send(first.1).expect("the channel is new and has room");
     let input = stream::unfold(input, |mut input| async move { input.recv().await.map(|entry| (entry, input)) });
@@ -169,7 +209,7 @@ async fn append_stream(
                     }
                 }
             }
-            next = requests.recv(), if waiting.len() < NODE_QUEUE_MAX => {
+            next = requests.recv(), if waiting.len() < NODE_APPENDS_MAX => {
                 let Some((id, next)) = next else { return false };
                 waiting.push_back(id);
                 if entries.send(next).await.is_err() {

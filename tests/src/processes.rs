@@ -50,6 +50,12 @@ impl Process {
         Self { child, said }
     }
 
+    /// The operating system's number for it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     ///
     /// # Panics

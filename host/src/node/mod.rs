@@ -18,6 +18,7 @@ use skerry_model::engine::Author;
 use skerry_model::env::Clock;
 use skerry_model::ids::{Nonce, shard_of};
 use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, ShardId, Timeline};
+use skerry_store::{LogWriter, LogWriterCounters};
 
 use crate::consensus::network::peers::Peers;
 use crate::consensus::network::refusals::Refusals;
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     id: NodeId,
     peers: Arc<Peers>,
     refusals: Refusals,
+    log: Arc<LogWriter>,
     identities: Identities,
     folders: parking_lot::Mutex<std::collections::BTreeMap<NodeId, Nonce>>,
     shards: Vec<Arc<Shard>>,
@@ -77,6 +79,12 @@ impl Node {
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.0.clock
+    }
+
+    /// What its log has written since the start.
+    #[must_use]
+    pub fn log_counters(&self) -> &LogWriterCounters {
+        self.0.log.counters()
     }
 
     /// The connections that it has refused.

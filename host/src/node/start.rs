@@ -208,6 +208,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let node = Node(Arc::new(Inner {
         id: identity.node,
         refusals: Refusals::default(),
+        log: Arc::clone(&log),
         identities: identities.clone(),
         folders: parking_lot::Mutex::new(identities.peers()?),
         live,

@@ -1,6 +1,7 @@
 //! Metrics in the Prometheus text format. What lives in other parts' counters is read when the page is asked for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
@@ -30,6 +31,15 @@ struct Inner {
     shard: ShardGauges,
     live_bytes: Gauge,
     refusals: Family<ReasonLabels, Gauge>,
+    log: LogGauges,
+}
+
+#[derive(Default)]
+struct LogGauges {
+    syncs: Gauge,
+    rows: Gauge,
+    bytes: Gauge,
+    sync_micros: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,7 +97,12 @@ impl Default for Metrics {
         registry.register("live_documents_bytes", "Merge documents kept in memory", live_bytes.clone());
         let refusals = Family::default();
         registry.register("node_refusals", "Connections of peers that were refused", refusals.clone());
-        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes, refusals }))
+        let log = LogGauges::default();
+        registry.register("log_syncs", "Commits of the log database that waited for the disk", log.syncs.clone());
+        registry.register("log_rows", "Rows written to the log database", log.rows.clone());
+        registry.register("log_bytes", "Keys and values written to the log database", log.bytes.clone());
+        registry.register("log_sync_micros", "How long all synced commits took", log.sync_micros.clone());
+        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes, refusals, log }))
     }
 }
 
@@ -120,6 +135,11 @@ impl Metrics {
             gauges.divergences.get_or_create(&labels).set(number(shard.state.divergences()));
             gauges.applied.get_or_create(&labels).set(number(shard.state.progress().index));
         }
+        let (log, gauges) = (node.log_counters(), &self.0.log);
+        gauges.syncs.set(number(log.syncs.load(Ordering::Relaxed)));
+        gauges.rows.set(number(log.entries.load(Ordering::Relaxed)));
+        gauges.bytes.set(number(log.bytes.load(Ordering::Relaxed)));
+        gauges.sync_micros.set(number(log.sync_nanos_sum.load(Ordering::Relaxed) / 1_000));
         for (reason, count) in node.refusals().counts() {
             self.0.refusals.get_or_create(&ReasonLabels { reason: reason.name() }).set(number(count));
         }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod flaws;
+mod load;
 mod prebuilt;
 mod sim;
 
@@ -24,6 +25,8 @@ enum Command {
     Prebuilt(prebuilt::Arguments),
     /// List the fifteen flaws, and which are shown absent
     Flaws,
+    /// Measure Skerry beside etcd on this machine
+    Load(load::Arguments),
     /// Run simulated clusters, many seeds or one again
     Sim(sim::Arguments),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Check => check::run().map_err(|error| sentence(&error)),
         Command::Prebuilt(arguments) => prebuilt::run(&arguments).map_err(|error| sentence(&error)),
         Command::Flaws => flaws::run().map_err(|error| sentence(&error)),
+        Command::Load(arguments) => load::run(&arguments).map_err(|error| sentence(&error)),
         Command::Sim(arguments) => sim::run(&arguments).map_err(|error| sentence(&error)),
     };
     match outcome {

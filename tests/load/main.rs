@@ -1,0 +1,15 @@
+//! Skerry beside etcd on this machine, in one run: `cargo xtask load` prints the table. Nothing here asserts a time; what
+//! is asserted is that no request failed.
+
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod etcd;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod idle;
+#[cfg(test)]
+mod processor;
+#[cfg(test)]
+mod table;

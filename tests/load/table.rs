@@ -1,0 +1,182 @@
+//! Puts and gets of both in turn.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use skerry_tests::processes::{Binaries, Cluster, http, page};
+
+use super::clients::{Load, Report, run};
+use super::etcd::Etcd;
+use super::processor::used_by;
+
+/// Keys that are written again and again.
+const KEYS: u32 = 1_000;
+const CONNECTIONS: u32 = 64;
+/// How long each shape runs, and new keys.
+const TIME: Duration = Duration::from_secs(10);
+const TIME_UNIQUE: Duration = Duration::from_secs(60);
+
+/// The binary that is measured: built for release, where the caller says.
+pub(super) fn binaries() -> Binaries {
+    let skerry = std::env::var("SKERRY_BINARY").expect("SKERRY_BINARY names a release build: cargo xtask load does it");
+    Binaries { skerry: Box::leak(skerry.into_boxed_str()), edge: "" }
+}
+
+/// Each shape's figures.
+struct Figures {
+    puts: Report,
+    cpu_per_put: Duration,
+    syncs_per_put: Option<f64>,
+    gets: Report,
+    single_puts: Report,
+    single_gets: Report,
+    unique: Report,
+    /// Puts in the slowest second, as a part of the mean.
+    slowest: f64,
+}
+
+/// One system under load.
+struct Subject<'a> {
+    system: &'a str,
+    url: String,
+    processes: Vec<u32>,
+    /// Records that it has committed.
+    committed: Box<dyn Fn() -> u64 + Sync + 'a>,
+    /// Commits that waited for the disk, of all nodes, where it says so.
+    syncs: Box<dyn Fn() -> Option<u64> + Sync + 'a>,
+}
+
+impl Subject<'_> {
+    fn load(&self, operation: &str, keys: u32, connections: u32, time: Duration) -> Report {
+        run(Load { system: self.system, url: &self.url, operation, keys, connections, time })
+    }
+
+    fn measure(&self) -> Figures {
+        self.load("put", KEYS, CONNECTIONS, Duration::from_secs(3));
+        let (used, synced) = (used_by(&self.processes), (self.syncs)());
+        let puts = self.load("put", KEYS, CONNECTIONS, TIME);
+        let requests = puts.requests();
+        let cpu_per_put = (used_by(&self.processes) - used) / u32::try_from(requests).unwrap();
+        let syncs_per_put = (self.syncs)().zip(synced).map(|(after, before)| (after - before) as f64 / requests as f64);
+        // Reads find what was written under the names that puts use.
+        let gets = run(Load {
+            system: self.system,
+            url: &self.url,
+            operation: "get",
+            keys: KEYS,
+            connections: CONNECTIONS,
+            time: TIME,
+        });
+        let single_puts = self.load("put", KEYS, 1, TIME);
+        let single_gets = self.load("get", KEYS, 1, TIME);
+        let (unique, slowest) = self.unique();
+        Figures { puts, cpu_per_put, syncs_per_put, gets, single_puts, single_gets, unique, slowest }
+    }
+
+    /// New keys for long, with how many were committed in each second.
+    fn unique(&self) -> (Report, f64) {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                let (mut seconds, mut last, mut at) = (Vec::new(), (self.committed)(), Instant::now());
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_secs(1));
+                    let now = (self.committed)();
+                    seconds.push((now - last) as f64 / at.elapsed().as_secs_f64());
+                    (last, at) = (now, Instant::now());
+                }
+                seconds
+            });
+            let report = self.load("put", 0, CONNECTIONS, TIME_UNIQUE);
+            done.store(true, Ordering::Relaxed);
+            let seconds = watching.join().unwrap();
+            // The load begins and ends within a second.
+            let whole = &seconds[1..seconds.len() - 2];
+            let mean = whole.iter().sum::<f64>() / whole.len() as f64;
+            (report, whole.iter().copied().fold(f64::MAX, f64::min) / mean)
+        })
+    }
+}
+
+fn metric(url: &str, name: &str) -> u64 {
+    let metrics = page(&format!("{url}/metrics")).unwrap();
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        .expect("the metric is there")
+}
+
+fn skerry(shards: u16) -> Figures {
+    let mut cluster = Cluster::start(binaries(), 3, shards);
+    let made = http(&format!("{}/v1/collections/load", cluster.url(0)), "PUT", Some(&json!({ "policy": "strict" })));
+    assert!(made.unwrap().0 < 300);
+    let (url, urls) = (cluster.url(cluster.leader()), cluster.urls());
+    let processes = (0..3).map(|node| cluster.node(node).id()).collect();
+    let at = url.clone();
+    let committed = Box::new(move || {
+        (0..shards).map(|shard| metric(&at, &format!("skerry_raft_applied_index{{shard=\"{shard}\"}}"))).sum()
+    });
+    let syncs = Box::new(move || Some(urls.iter().map(|url| metric(url, "skerry_log_syncs")).sum()));
+    Subject { system: "skerry", url, processes, committed, syncs }.measure()
+}
+
+fn etcd() -> Figures {
+    let etcd = Etcd::start();
+    let url = etcd.leader();
+    let at = url.clone();
+    let committed = Box::new(move || Etcd::committed(&at));
+    Subject { system: "etcd", url, processes: etcd.processes(), committed, syncs: Box::new(|| None) }.measure()
+}
+
+#[test]
+#[ignore = "needs etcd, wrk and an idle machine: cargo xtask load"]
+fn measure_against_etcd() {
+    let peer = etcd();
+    let (one, four) = (skerry(1), skerry(4));
+    let shapes = [("etcd 3 nodes", &peer), ("1 shard", &one), ("4 shards", &four)];
+    println!(
+        "{:<14}{:>10}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}{:>8}{:>9}{:>9}{:>10}{:>8}{:>8}{:>9}{:>10}",
+        "",
+        "puts/s",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "gets/s",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "1c put/s",
+        "ratio",
+        "1c get/s",
+        "unique/s",
+        "ratio",
+        "slowest",
+        "cpu us/put"
+    );
+    for (name, figures) in shapes {
+        let ratio = |of: fn(&Figures) -> &Report| of(figures).per_second() / of(&peer).per_second();
+        let millis = |micros: u64| micros as f64 / 1_000.0;
+        println!(
+            "{name:<14}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>9.0}{:>9.2}{:>10.0}{:>8.0}{:>8.2}{:>9.2}{:>10.0}",
+            figures.puts.per_second(),
+            ratio(|f| &f.puts),
+            millis(figures.puts.p50_micros),
+            millis(figures.puts.p99_micros),
+            figures.gets.per_second(),
+            ratio(|f| &f.gets),
+            millis(figures.gets.p50_micros),
+            millis(figures.gets.p99_micros),
+            figures.single_puts.per_second(),
+            ratio(|f| &f.single_puts),
+            figures.single_gets.per_second(),
+            figures.unique.per_second(),
+            ratio(|f| &f.unique),
+            figures.slowest,
+            figures.cpu_per_put.as_micros(),
+        );
+        if let Some(syncs) = figures.syncs_per_put {
+            println!("{:<14}{syncs:.3} fsyncs of all nodes for each put at {CONNECTIONS} connections", "");
+        }
+    }
+}

@@ -1,9 +1,12 @@
-//! Clusters of real processes: the story, failover, restarts, an edge that is killed, a folder that was lost.
+//! Clusters of real processes: the story, failover, restarts, an edge that is killed, a folder that was lost,
+//! a quorum that was lost.
 
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod membership;
+#[cfg(test)]
+mod recover;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]

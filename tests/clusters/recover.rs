@@ -2,9 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use skerry_tests::processes::{Cluster, http, until};
+use skerry_host::identity::{Identities, Identity};
+use skerry_model::Timeline;
+use skerry_store::fjall::FjallLog;
+use skerry_store::{LogDb, LogWriter, Mode};
+use skerry_tests::processes::{Cluster, Edge, http, until};
 
 use super::requests::{BINARIES, create, read, write};
 
@@ -59,6 +64,8 @@ fn the_survivor_of_a_lost_quorum_goes_on_alone_and_grows_again() {
         assert_eq!(write(&url, "PUT", "items", &key(number), &json!({ "number": number })), 201);
     }
     let before = timeline(&cluster);
+    let edge = Edge::start(&cluster, "shop-1");
+    edge.synced();
     // What node 1 has is what it must serve afterwards; only then the others are lost, but for a copy of one folder.
     until("node 1 to have every document", || {
         let has = |number| {
@@ -96,7 +103,14 @@ fn the_survivor_of_a_lost_quorum_goes_on_alone_and_grows_again() {
     cluster.start_node(0);
     cluster.ready();
     check_serves(&cluster, 0, 1);
-    assert_ne!(timeline(&cluster), before);
+    let now = timeline(&cluster);
+    assert_ne!(now, before);
+    // An edge may have what is lost here: it is told so, and keeps what it has.
+    until("the edge to stay away", || {
+        let (_, status) = http(&format!("{}/v1/sync/status", edge.url()), "GET", None).ok()?;
+        status["error"].as_str().filter(|error| error.contains(&now)).map(|_| ())
+    });
+    assert_eq!(read(&edge.url(), "items", &key(1)), Some(json!({ "number": 1 })));
     // An old node neither comes back with its folder nor with an empty one.
     std::fs::rename(&kept, cluster.data(2)).unwrap();
     cluster.start_node(2);
@@ -159,4 +173,35 @@ fn a_folder_that_is_shown_stays_as_it_is() {
     for node in 0..3 {
         check_serves(&cluster, node, 1);
     }
+}
+
+/// Leaves a folder as a recovery does that is killed once it has begun.
+fn cut_short(folder: &Path, timeline: Timeline) {
+    let log: Arc<dyn LogDb> = Arc::new(FjallLog::open(&folder.join("log")).unwrap());
+    let identities = Identities::new(Arc::clone(&log), Arc::new(LogWriter::start(log, Mode::Thread).unwrap()));
+    let identity = identities.own().unwrap().unwrap();
+    let begun = Identity { recovering: Some(timeline), ..identity };
+    tokio::runtime::Runtime::new().unwrap().block_on(identities.set_own(&begun)).unwrap();
+}
+
+#[test]
+fn a_node_does_not_start_on_half_a_recovery() {
+    let mut cluster = Cluster::start(BINARIES, 1, 2);
+    create(&cluster.url(0), "items", "strict");
+    for number in 0..KEYS {
+        assert_eq!(write(&cluster.url(0), "PUT", "items", &key(number), &json!({ "number": number })), 201);
+    }
+    assert!(cluster.node(0).stop(), "{}", cluster.node(0).said());
+    let begun = Timeline::from_bytes([7; 16]);
+    cut_short(&cluster.data(0), begun);
+    cluster.start_node(0);
+    assert!(!cluster.node(0).ended());
+    assert!(cluster.node(0).said().contains("recovery of the data folder was cut short"), "{}", cluster.node(0).said());
+    let held = shown(&cluster.data(0));
+    assert_eq!(held["half_recovered"], json!(true));
+    recover(&cluster.data(0), &["--make-sole-member", "--confirm", held["cluster"].as_str().unwrap()]).unwrap();
+    cluster.start_node(0);
+    cluster.ready();
+    check_serves(&cluster, 0, 1);
+    assert_eq!(timeline(&cluster), begun.to_string());
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skerry_model::{NodeId, Nonce};
+use skerry_model::{NodeId, Nonce, Timeline};
 use skerry_store::{Batch, KeyRange, Limit, LogDb, LogWriter};
 
 use crate::consensus::network::hello::Founding;
@@ -37,6 +37,9 @@ pub struct Identity {
     pub founding: Option<Founding>,
     /// Whether this node founded the cluster and so makes its shards' first membership.
     pub founder: bool,
+    /// The line of history that a recovery of this folder begins, until the recovery is done: nothing runs on it before.
+    #[serde(default)]
+    pub recovering: Option<Timeline>,
 }
 
 /// The identity rows of a log database.

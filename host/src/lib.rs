@@ -10,6 +10,7 @@ pub mod env;
 pub mod identity;
 pub mod limits;
 pub mod node;
+pub mod recovery;
 pub mod replication;
 pub mod server;
 pub mod telemetry;

@@ -1,4 +1,5 @@
-//! Clusters of real processes: the story, failover, restarts, an edge that is killed, a folder that was lost.
+//! Clusters of real processes: the story, failover, restarts, an edge that is killed, a folder that was lost,
+//! a quorum that was lost.
 
 #[cfg(test)]
 mod durability;
@@ -6,6 +7,8 @@ mod durability;
 mod membership;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod recover;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]

@@ -64,9 +64,9 @@ impl Etcd {
     }
 
     /// Entries that the cluster has committed.
-    pub(super) fn committed(url: &str) -> u64 {
+    pub(super) fn committed(url: &str) -> f64 {
         let metrics = page(&format!("{url}/metrics")).unwrap();
         let count = metrics.lines().find_map(|line| line.strip_prefix("etcd_server_proposals_committed_total "));
-        count.unwrap().parse::<f64>().unwrap() as u64
+        count.unwrap().parse().unwrap()
     }
 }

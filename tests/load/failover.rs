@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use skerry_tests::processes::{Cluster, http};
 
+use super::processor::pause;
 use super::table::binaries;
 
 const KILLS: usize = 50;
@@ -25,13 +26,13 @@ fn measure_failover() {
         let killed = Instant::now();
         let at = format!("{asked}/v1/collections/load/documents/kill-{kill}");
         while !http(&at, "PUT", Some(&json!({ "kill": kill }))).is_ok_and(|(status, _)| status < 300) {
-            std::thread::sleep(RETRY);
+            pause(RETRY);
         }
         times.push(killed.elapsed());
         cluster.start_node(leader);
         cluster.ready();
     }
     times.sort_unstable();
-    let at = |part: f64| times[((KILLS as f64 * part).ceil() as usize).clamp(1, KILLS) - 1];
-    println!("failover over {KILLS} kills: p50 {:?}, p99 {:?}, longest {:?}", at(0.5), at(0.99), times[KILLS - 1]);
+    // Of 50 the longest is the 99th percentile.
+    println!("failover over {KILLS} kills: p50 {:?}, p99 {:?}", times[KILLS / 2], times[KILLS - 1]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use skerry_tests::processes::{Process, http, until};
 
-use super::processor::used;
+use super::processor::{pause, used};
 use super::table::binaries;
 
 const TIME: Duration = Duration::from_secs(30);
@@ -28,12 +28,12 @@ fn measure_idle() {
     // The story is over when the logs stand still.
     let mut last = None;
     let before = until("the story to be over", || {
-        std::thread::sleep(Duration::from_secs(5));
+        pause(Duration::from_secs(5));
         let now = shards()?;
         (last.replace(now.clone()) == Some(now.clone())).then_some(now)
     });
     let used_before = used(dev.id());
-    std::thread::sleep(TIME);
+    pause(TIME);
     let part = (used(dev.id()) - used_before).as_secs_f64() / TIME.as_secs_f64();
     assert_eq!(shards().unwrap(), before, "nothing is appended to any log");
     println!("idle: skerry dev uses {:.1} % of one core, and appended nothing in {TIME:?}", part * 100.0);

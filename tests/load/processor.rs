@@ -1,4 +1,4 @@
-//! What processes have used of the processor.
+//! What processes have used of the processor, and time that goes by while they use it.
 
 use std::time::Duration;
 
@@ -15,4 +15,10 @@ pub(super) fn used(process: u32) -> Duration {
 /// The same of several.
 pub(super) fn used_by(processes: &[u32]) -> Duration {
     processes.iter().map(|process| used(*process)).sum()
+}
+
+/// Lets time go by.
+#[expect(clippy::disallowed_methods, reason = "what is measured is what happens meanwhile")]
+pub(super) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -8,7 +8,7 @@ use skerry_tests::processes::{Binaries, Cluster, http, page};
 
 use super::clients::{Load, Report, run};
 use super::etcd::Etcd;
-use super::processor::used_by;
+use super::processor::{pause, used_by};
 
 /// Keys that are written again and again.
 const KEYS: u32 = 1_000;
@@ -42,7 +42,7 @@ struct Subject<'a> {
     url: String,
     processes: Vec<u32>,
     /// Records that it has committed.
-    committed: Box<dyn Fn() -> u64 + Sync + 'a>,
+    committed: Box<dyn Fn() -> f64 + Sync + 'a>,
     /// Commits that waited for the disk, of all nodes, where it says so.
     syncs: Box<dyn Fn() -> Option<u64> + Sync + 'a>,
 }
@@ -81,9 +81,9 @@ impl Subject<'_> {
             let watching = scope.spawn(|| {
                 let (mut seconds, mut last, mut at) = (Vec::new(), (self.committed)(), Instant::now());
                 while !done.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_secs(1));
+                    pause(Duration::from_secs(1));
                     let now = (self.committed)();
-                    seconds.push((now - last) as f64 / at.elapsed().as_secs_f64());
+                    seconds.push((now - last) / at.elapsed().as_secs_f64());
                     (last, at) = (now, Instant::now());
                 }
                 seconds
@@ -115,7 +115,7 @@ fn skerry(shards: u16) -> Figures {
     let processes = (0..3).map(|node| cluster.node(node).id()).collect();
     let at = url.clone();
     let committed = Box::new(move || {
-        (0..shards).map(|shard| metric(&at, &format!("skerry_raft_applied_index{{shard=\"{shard}\"}}"))).sum()
+        (0..shards).map(|shard| metric(&at, &format!("skerry_raft_applied_index{{shard=\"{shard}\"}}")) as f64).sum()
     });
     let syncs = Box::new(move || Some(urls.iter().map(|url| metric(url, "skerry_log_syncs")).sum()));
     Subject { system: "skerry", url, processes, committed, syncs }.measure()

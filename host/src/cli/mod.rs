@@ -8,6 +8,7 @@ mod collection;
 mod conflicts;
 mod dev;
 mod plugin;
+mod recover;
 mod serve;
 mod transfer;
 
@@ -39,6 +40,8 @@ enum Command {
     /// Run a core node
     #[command(after_help = "Example:\n  skerry serve --bootstrap --data ./skerry-data")]
     Serve(serve::Serve),
+    #[command(after_help = "Example:\n  skerry recover --data ./skerry-data")]
+    Recover(recover::Recover),
     #[command(after_help = "Example:\n  skerry get items lantern")]
     Get(Get),
     #[command(after_help = "Example:\n  skerry put items lantern '{\"name\": \"Lantern\", \"stock\": 3}'")]
@@ -90,6 +93,8 @@ enum Error {
     Bench(#[from] bench::Error),
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    #[error(transparent)]
+    Recover(#[from] recover::Error),
     #[error(transparent)]
     Dev(#[from] Box<dev::Error>),
     #[error("the process gets no threads or sockets from the system: {0}")]
@@ -143,6 +148,7 @@ async fn dispatch(command: Command, remote: &Remote) -> Result<(), Error> {
     match command {
         Command::Dev(dev) => dev.run(output).await.map_err(Box::new)?,
         Command::Serve(serve) => serve.run(output).await?,
+        Command::Recover(recover) => recover.run(output).await?,
         Command::Get(get) => get.run(&client()?, output).await?,
         Command::Put(put) => put.run(&client()?, output).await?,
         Command::Delete(delete) => delete.run(&client()?, output).await?,
@@ -215,6 +221,7 @@ mod tests {
         check_refused("skerry bench --read-share 1.5", "0.0 to 1.0");
         check_refused("skerry bench --unique --keys 3", "cannot be used with");
         check_refused("skerry serve --member 1", "ID=HTTP_ADDRESS");
+        check_refused("skerry recover --data core-1 --make-sole-member", "--confirm <CLUSTER_ID>");
         check_refused("skerry collection set-policy items crdt", "strict, lww, json");
     }
 }

@@ -26,7 +26,7 @@ use self::recent::Recent;
 use self::rows::Kind;
 use crate::consensus::types::TypeConfig;
 
-pub use self::inspect::{Held, Line, inspect};
+pub use self::inspect::{Held, Line, follow, inspect};
 
 mod inspect;
 mod recent;

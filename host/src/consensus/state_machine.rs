@@ -11,7 +11,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use skerry_model::{CatalogVersion, Scn, ShardId};
-use skerry_store::{Batch, ShardStore};
+use skerry_store::{Batch, OrderedStore, ShardStore};
 use tokio::sync::watch;
 
 use super::snapshot::{self, Generations, Received, Snapshot, SnapshotHandle};
@@ -148,14 +148,15 @@ impl ShardState {
 }
 
 /// What a shard's rows say of the shard as a whole.
-struct OwnRows {
-    header: header::Header,
-    membership: StoredMembership,
-    catalog: Catalog,
+#[derive(Default)]
+pub(crate) struct OwnRows {
+    pub(crate) header: header::Header,
+    pub(crate) membership: StoredMembership,
+    pub(crate) catalog: Catalog,
 }
 
 impl OwnRows {
-    fn read(store: &ShardStore) -> Result<Self, Error> {
+    pub(crate) fn read(store: &(impl OrderedStore + ?Sized)) -> Result<Self, Error> {
         let header = store.get(&header::key())?.map(|row| header::decode(&row)).transpose()?;
         let membership = header::membership::<Error>(store)?;
         let catalog = store.get(&catalog::key())?.map(|row| catalog::decode(&row)).transpose()?;

@@ -54,9 +54,10 @@ pub fn apply(
     let mut founded = None;
     let installed = match &record.effect {
         Effect::Found { cluster, timeline } => {
-            let first = header.cluster.is_none();
-            founded = first.then_some((*cluster, *timeline));
-            first
+            let line = (*cluster, *timeline);
+            let begins = header.cluster != Some(line);
+            founded = begins.then_some(line);
+            begins
         }
         Effect::Documents(documents) => {
             let holds = documents.catalog == known.version && preconditions_hold(rows, documents)?;

@@ -41,7 +41,7 @@ pub struct Record {
 /// What a record changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
-    /// The first record of a shard: which cluster and line of history it belongs to.
+    /// A line of history begins: the first record of a shard, and the one behind everything that a recovery has kept.
     Found {
         /// The cluster.
         cluster: ClusterId,

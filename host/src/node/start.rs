@@ -138,6 +138,9 @@ pub enum StartError {
         /// What was asked.
         asked: NodeId,
     },
+    /// Some shards are recovered, others may not be.
+    #[error("a recovery of the data folder was cut short: give the same skerry recover command again")]
+    HalfRecovered,
     /// The members do not fit.
     #[error("{0}")]
     Members(String),
@@ -279,11 +282,14 @@ async fn own_identity(options: &Options, identities: &Identities) -> Result<(Ide
         if identity.node != options.node {
             return Err(StartError::OtherNode { found: identity.node, asked: options.node });
         }
+        if identity.recovering.is_some() {
+            return Err(StartError::HalfRecovered);
+        }
         let is_restart = identity.founding.is_some();
         return Ok((identity, is_restart));
     }
     let folder = Nonce::from_bytes(options.random.id());
-    let identity = Identity { node: options.node, folder, founding: None, founder: false };
+    let identity = Identity { node: options.node, folder, founding: None, founder: false, recovering: None };
     // On the disk before any peer hears of this folder, so that a crash right after is not taken for a lost folder.
     identities.set_own(&identity).await?;
     Ok((identity, false))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skerry_model::ShardId;
-use skerry_store::{Batch, Keyspace, Row, ShardStore, StateWriter};
+use skerry_store::{Batch, Keyspace, Row, ShardStore, StateDb, StateWriter};
 
 use super::Error;
 use crate::documents::keys::header;
@@ -42,12 +42,7 @@ impl Generations {
     /// When the database fails.
     pub fn open(&self) -> Result<(u64, ShardStore), Error> {
         let database = self.writer.database();
-        let mut found = BTreeMap::new();
-        for name in database.keyspaces() {
-            if let Some(generation) = parse(self.shard, &name) {
-                found.insert(generation, database.keyspace(&name)?.get(&header::key())?.is_some());
-            }
-        }
+        let found = find(database, self.shard)?;
         let current = current(&found);
         for generation in found.into_keys().filter(|generation| *generation != current) {
             tracing::info!(shard = %self.shard, generation, current, "a generation that a crash has left is deleted");
@@ -100,6 +95,27 @@ impl Generations {
         let done = compute(&*self.executor, move || work(&writer, &name)).await;
         Ok(done.ok_or(Error::Aborted)??)
     }
+}
+
+/// The rows of a shard's current generation; none where it has no keyspace yet. Changes nothing.
+///
+/// # Errors
+/// When the database fails.
+pub fn current_rows(database: &dyn StateDb, shard: ShardId) -> Result<Option<Arc<dyn Keyspace>>, Error> {
+    let found = find(database, shard)?;
+    let current = current(&found);
+    Ok(found.contains_key(&current).then(|| database.keyspace(&name(shard, current))).transpose()?)
+}
+
+/// The generations of a shard, each with whether it has its header.
+fn find(database: &dyn StateDb, shard: ShardId) -> Result<BTreeMap<u64, bool>, Error> {
+    let mut found = BTreeMap::new();
+    for name in database.keyspaces() {
+        if let Some(generation) = parse(shard, &name) {
+            found.insert(generation, database.keyspace(&name)?.get(&header::key())?.is_some());
+        }
+    }
+    Ok(found)
 }
 
 /// The name of a generation's keyspace.

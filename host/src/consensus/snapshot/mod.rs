@@ -18,7 +18,7 @@ use bytes::Bytes;
 use openraft::type_config::alias::SnapshotOf;
 use serde::{Deserialize, Serialize};
 
-pub use generations::Generations;
+pub use generations::{Generations, current_rows};
 pub use outgoing::Outgoing;
 pub(crate) use outgoing::stored;
 pub use receiver::Receiver;

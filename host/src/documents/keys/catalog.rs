@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use skerry_model::CatalogVersion;
-use skerry_store::KeyRange;
+use skerry_store::{Direction, KeyRange, Limit, OrderedStore};
 
 use super::{Kind, Unreadable};
 use crate::catalog::{Catalog, Step};
@@ -37,7 +37,25 @@ pub fn step_key(version: CatalogVersion) -> Bytes {
 #[must_use]
 pub fn steps_after(version: CatalogVersion) -> KeyRange {
     let kind = Bytes::from_static(&[Kind::CatalogStep as u8]);
-    KeyRange::prefix(kind).behind(step_key(version), skerry_store::Direction::Forward)
+    KeyRange::prefix(kind).behind(step_key(version), Direction::Forward)
+}
+
+/// Every step among a shard's rows, with the version that it made.
+///
+/// # Errors
+/// When a row cannot be read, or decoded.
+pub fn steps<E>(rows: &(impl OrderedStore + ?Sized)) -> Result<Vec<(CatalogVersion, Step)>, E>
+where
+    E: From<skerry_store::Error> + From<Unreadable>,
+{
+    let range = KeyRange::prefix(Bytes::from_static(&[Kind::CatalogStep as u8]));
+    let mut steps = Vec::new();
+    for (key, row) in rows.scan(&range, Limit::rows(usize::MAX), Direction::Forward)? {
+        let version = key.get(1..).and_then(|version| version.try_into().ok()).map(u64::from_be_bytes);
+        let version = version.ok_or_else(|| super::malformed("catalog step", &key))?;
+        steps.push((CatalogVersion::new(version), decode_step(&row)?));
+    }
+    Ok(steps)
 }
 
 /// The stored form of a step.

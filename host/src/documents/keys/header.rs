@@ -18,7 +18,7 @@ pub struct Header {
     pub scn: Scn,
     /// The catalog that this shard has reached.
     pub catalog: CatalogVersion,
-    /// The cluster and its line of history, once the first record has named them.
+    /// The cluster and its line of history, as the last record that named them did.
     pub cluster: Option<(ClusterId, Timeline)>,
     /// A hash over everything that was applied.
     pub effects: EffectHash,

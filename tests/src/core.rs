@@ -83,7 +83,7 @@ impl Core {
         let mut evaluated = evaluate_writes(&context, collection, subject, &[&request]);
         if let Some(effect) = evaluated.effect {
             let documents = Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
-            shard.propose(self.now_ms, Effect::Documents(documents));
+            shard.propose(self.now_ms, Effect::Documents(vec![documents]));
         }
         evaluated.answers.remove(0).map(|_| ())
     }
@@ -123,7 +123,7 @@ impl Core {
         let evaluated =
             evaluate_push(&context, known.as_ref(), push, end, changes, subjects).expect("the resolver runs");
         let effect = evaluated.documents.push.clone().expect("a push moves its watermark");
-        shard.propose(self.now_ms, Effect::Documents(evaluated.documents));
+        shard.propose(self.now_ms, Effect::Documents(vec![evaluated.documents]));
         Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts }
     }
 
@@ -182,7 +182,11 @@ impl Shard {
         let record = Record::decode(&command).expect("it was just encoded");
         let applied = apply(&self.header, &self.catalog, &*self.rows, self.index, &record);
         let application = applied.expect("simulated storage works");
-        assert!(matches!(application.applied, Applied::Installed { .. }), "nothing else proposes");
+        let is_installed = match &application.applied {
+            Applied::Documents { first, .. } => first.iter().all(Option::is_some),
+            applied => matches!(applied, Applied::Installed { .. }),
+        };
+        assert!(is_installed, "nothing else proposes");
         self.header.scn = application.scn;
         if let Some(catalog) = application.catalog {
             self.catalog = catalog;

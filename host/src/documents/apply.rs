@@ -1,6 +1,8 @@
 //! Application of a log record: checks the preconditions, assigns the SCN, installs bytes. Total, cheap, and the same on
 //! every node: it never parses a client's bytes, runs no engine and no plugin, and reads no clock.
 
+use std::collections::BTreeSet;
+
 use skerry_model::ids::ScnExhausted;
 use skerry_model::{Ordinal, Scn, VersionId};
 use skerry_store::{Batch, OrderedStore};
@@ -59,12 +61,10 @@ pub fn apply(
             founded = begins.then_some(line);
             begins
         }
-        Effect::Documents(documents) => {
-            let holds = documents.catalog == known.version && preconditions_hold(rows, documents)?;
-            if holds {
-                install_documents(&mut batch, documents, scn, index);
-            }
-            holds
+        Effect::Documents(changes) => {
+            let first = install_changes(&mut batch, known, rows, changes, (scn, index))?;
+            let applied = Applied::Documents { scn, first };
+            return Ok(Application { batch, applied, scn, catalog: None, founded: None });
         }
         Effect::Catalog { version, step } => {
             let holds = *version == known.version.next();
@@ -90,6 +90,33 @@ pub fn apply(
     Ok(Application { batch, applied, scn, catalog: moved, founded })
 }
 
+/// Installs those whose preconditions hold; answers where the versions of each begin.
+fn install_changes(
+    batch: &mut Batch,
+    known: &Catalog,
+    rows: &dyn OrderedStore,
+    changes: &[Documents],
+    (scn, index): (Scn, u64),
+) -> Result<Vec<Option<u32>>, Error> {
+    let mut position = 0;
+    let (mut touched, mut pushed) = (BTreeSet::new(), BTreeSet::new());
+    let mut first = Vec::with_capacity(changes.len());
+    for change in changes {
+        let places = || change.documents.iter().map(|effect| (effect.collection, &effect.key));
+        let replica = change.push.as_ref().map(|push| &push.replica);
+        let is_apart = !places().any(|place| touched.contains(&place)) && replica.is_none_or(|it| !pushed.contains(it));
+        if is_apart && change.catalog == known.version && preconditions_hold(rows, change)? {
+            first.push(Some(position));
+            touched.extend(places());
+            pushed.extend(replica);
+            install_documents(batch, change, (scn, index), &mut position);
+        } else {
+            first.push(None);
+        }
+    }
+    Ok(first)
+}
+
 fn preconditions_hold(rows: &dyn OrderedStore, documents: &Documents) -> Result<bool, Error> {
     for effect in &documents.documents {
         let head = read::head(rows, effect.collection, &effect.key)?;
@@ -106,10 +133,9 @@ fn preconditions_hold(rows: &dyn OrderedStore, documents: &Documents) -> Result<
     }
 }
 
-fn install_documents(batch: &mut Batch, documents: &Documents, scn: Scn, index: u64) {
-    let mut position = 0;
+fn install_documents(batch: &mut Batch, documents: &Documents, (scn, index): (Scn, u64), position: &mut u32) {
     for effect in &documents.documents {
-        install_document(batch, effect, scn, index, &mut position);
+        install_document(batch, effect, scn, index, position);
     }
     if let Some(PushEffect { replica, watermark: moved, .. }) = &documents.push {
         batch.put(watermark::key(replica), watermark::encode(moved));

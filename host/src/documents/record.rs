@@ -18,7 +18,7 @@ use crate::catalog::Step;
 use crate::consensus::types::Command;
 
 /// The record format this version writes and reads.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 /// A record cannot be read; the log is damaged or was written by a later version.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +48,9 @@ pub enum Effect {
         /// The timeline.
         timeline: Timeline,
     },
-    /// Documents change, and with a push its watermark moves.
-    Documents(Documents),
+    /// Documents change, and with a push its watermark moves: what was evaluated while the records before were under way.
+    /// Each of them is installed or not by its own preconditions; one that touches what one before it touches is not.
+    Documents(Vec<Documents>),
     /// The catalog takes one step.
     Catalog {
         /// The version the step makes; it applies only over the one before.
@@ -149,13 +150,42 @@ pub struct PushEffect {
 pub enum Applied {
     /// It was installed.
     Installed {
-        /// Its SCN. Version `n` of the record carries the ordinal (index of the record, n).
+        /// Its SCN.
         scn: Scn,
+    },
+    /// Of changes to documents, each by itself.
+    Documents {
+        /// The record's SCN. Version `n` of the record carries the ordinal (index of the record, n).
+        scn: Scn,
+        /// Where each change's versions begin among the record's; `None` where a precondition no longer held.
+        first: Vec<Option<u32>>,
     },
     /// A precondition no longer held; nothing changed and the leader evaluates again.
     Stale,
     /// The entry was Raft's own.
     Nothing,
+}
+
+impl Documents {
+    /// About how many bytes it takes in a record, seldom less than it does.
+    #[must_use]
+    pub fn approximate_bytes(&self) -> usize {
+        const FRAME: usize = 512;
+        let version = |version: &VersionEffect| {
+            let body = match &version.body {
+                Body::Whole(bytes) => bytes.len(),
+                Body::Splice(splice) => splice.inserted.len(),
+                Body::Deleted => 0,
+            };
+            let deltas = version.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len() + FRAME);
+            FRAME + body + deltas.sum::<usize>() + version.fallback.as_ref().map_or(0, String::len)
+        };
+        let document = |effect: &DocumentEffect| {
+            FRAME + effect.key.as_str().len() + effect.versions.iter().map(version).sum::<usize>()
+        };
+        let verdicts = self.push.iter().map(|push| FRAME + push.watermark.verdicts.len() * FRAME);
+        FRAME + self.documents.iter().map(document).sum::<usize>() + verdicts.sum::<usize>()
+    }
 }
 
 impl Record {

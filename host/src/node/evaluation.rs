@@ -7,7 +7,7 @@ use skerry_api::documents::{Change, Stamp, State, Written};
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_channel::message::{Push, Pushed};
 use skerry_channel::push::receiver::{Judgement, judge};
-use skerry_model::{CollectionName, Ordinal, PluginDigest, Scn, VersionId};
+use skerry_model::{CollectionName, Ordinal, PluginDigest, VersionId};
 
 use super::Node;
 use super::propose::Proposed;
@@ -21,7 +21,7 @@ use crate::documents::evaluate::{
 use crate::documents::keys::fold;
 use crate::documents::keys::fold::Fold;
 use crate::documents::read;
-use crate::documents::record::{Documents, Effect};
+use crate::documents::record::Documents;
 use crate::env::executor::compute;
 use crate::limits::EVALUATIONS_MAX;
 
@@ -61,16 +61,16 @@ impl Node {
             let outcome = match effect {
                 Some(effect) => {
                     let documents = Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
-                    self.propose(shard, Effect::Documents(documents)).await
+                    self.propose_documents(shard, documents).await
                 }
                 // Nothing is proposed, so the answers are reads and wait like one.
                 None => self.unless_newer(shard, place, evaluated_over).await,
             };
             match outcome {
                 Ok(Proposed::Stale) => {}
-                Ok(Proposed::Installed(scn, index)) => {
+                Ok(Proposed::Installed(first)) => {
                     let applied = AppliedWrites { node: self, context: &context, name: &name, collection: &collection };
-                    applied.finish(shard, place, (scn, index), subject, answers, batch);
+                    applied.finish(shard, place, first, subject, answers, batch);
                     return;
                 }
                 Err(refused) => return refuse(batch, &refused),
@@ -90,7 +90,7 @@ impl Node {
         self.local_read_index(shard).await?;
         let head = read::head(&shard.state.store(), place.0, &place.1).map_err(|error| storage_problem(&error))?;
         let is_same = evaluated_over.is_none_or(|evaluated| evaluated == head.map(|head| head.version));
-        Ok(if is_same { Proposed::Installed(Scn::ZERO, 0) } else { Proposed::Stale })
+        Ok(if is_same { Proposed::Installed(VersionId::ZERO) } else { Proposed::Stale })
     }
 
     /// What a leader's evaluation goes by.
@@ -195,8 +195,8 @@ impl Node {
             }
             let effect = documents.push.clone().expect("a push moves its watermark");
             let newest = newest_positions(&documents);
-            if let Proposed::Installed(scn, index) = self.propose(shard, Effect::Documents(documents)).await? {
-                self.park(shard, subjects, &newest, scn, index);
+            if let Proposed::Installed(first) = self.propose_documents(shard, documents).await? {
+                self.park(shard, subjects, &newest, first);
                 return Ok(Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts });
             }
         }
@@ -205,10 +205,10 @@ impl Node {
     }
 
     /// Puts the documents of an applied push back into memory, at the versions they now have.
-    fn park(&self, shard: &Shard, subjects: Vec<Subject>, newest: &BTreeMap<Place, u32>, scn: Scn, index: u64) {
+    fn park(&self, shard: &Shard, subjects: Vec<Subject>, newest: &BTreeMap<Place, u32>, first: VersionId) {
         for subject in subjects {
             let place = subject.place();
-            let made = newest.get(&place).map(|&position| VersionId { scn, ordinal: Ordinal { index, position } });
+            let made = newest.get(&place).map(|&position| behind(first, position));
             let version = made.or_else(|| subject.head().map(|head| head.version));
             if let (Some(version), Some(document)) = (version, subject.into_merge()) {
                 self.0.live.put(shard.id, place.0, place.1, version, document);
@@ -223,7 +223,13 @@ fn push_place(push: &Push) -> Place {
     (skerry_model::CollectionId::new(0), key.parse().expect("a replica id and a number are a valid key"))
 }
 
-/// The place in the record of each document's newest version.
+/// The version so many behind the first one of a change.
+fn behind(first: VersionId, position: u32) -> VersionId {
+    let ordinal = Ordinal { index: first.ordinal.index, position: first.ordinal.position + position };
+    VersionId { scn: first.scn, ordinal }
+}
+
+/// The place in the change of each document's newest version.
 fn newest_positions(documents: &Documents) -> BTreeMap<Place, u32> {
     let mut made = 0;
     let newest = documents.documents.iter().map(|effect| {
@@ -262,16 +268,13 @@ impl AppliedWrites<'_> {
         &self,
         shard: &Shard,
         place: &Place,
-        (scn, index): (Scn, u64),
+        first: VersionId,
         subject: Option<Subject>,
         answers: Vec<Result<Pending, Problem>>,
         batch: Vec<Waiting>,
     ) {
         let made = answers.iter().flatten().filter_map(|pending| pending.position).max();
-        let id = |position: usize| {
-            let position = u32::try_from(position).expect("a record has few versions");
-            VersionId { scn, ordinal: Ordinal { index, position } }
-        };
+        let id = |position: usize| behind(first, u32::try_from(position).expect("a record has few versions"));
         let before = subject.as_ref().and_then(|subject| subject.head().map(|head| head.version));
         let newest = made.map(id).or(before);
         let active = self.context.catalog.digest(&self.collection.policy);

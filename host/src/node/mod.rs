@@ -3,6 +3,7 @@
 mod catalog;
 mod documents;
 mod evaluation;
+mod group;
 mod membership;
 mod plugins;
 mod propose;

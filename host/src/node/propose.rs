@@ -7,12 +7,15 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use skerry_api::problem::{Kind, Outcome, Problem};
-use skerry_model::{NodeId, Scn, ShardId};
+use skerry_model::{NodeId, Ordinal, Scn, ShardId, VersionId};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::shard::{Refused, Shard};
 use super::{Node, Reads};
 use crate::consensus::network::message::{Lane, Request, Response};
+use crate::consensus::state_machine::StateMachine;
+use crate::consensus::types::{Command, Raft};
 use crate::documents::record::{Applied, Effect, Record};
 use crate::limits::{LEADER_TIMEOUT, PROPOSAL_TIMEOUT, READ_TIMEOUT, RECORD_BYTES_MAX, SCN_AHEAD_MS_MAX};
 
@@ -22,8 +25,8 @@ const LEADER_POLL: Duration = Duration::from_millis(20);
 /// A record that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proposed {
-    /// Installed at this SCN and log index.
-    Installed(Scn, u64),
+    /// Installed; this is the first version that it made, if it made any.
+    Installed(VersionId),
     /// A precondition no longer held.
     Stale,
 }
@@ -33,47 +36,27 @@ impl Node {
     pub(super) async fn propose(&self, shard: &Shard, effect: Effect) -> Result<Proposed, Refused> {
         let scn = self.next_scn(shard)?;
         let command = Record::new(scn, effect).encode();
-        let bytes = command.bytes().len();
-        if bytes > RECORD_BYTES_MAX {
-            let detail = format!("the change is {bytes} bytes in the log, the limit is {RECORD_BYTES_MAX}");
-            return Err(Problem::new(Kind::TooLarge, detail).into());
-        }
-        let permits = u32::try_from(bytes).expect("a record is at most 20 MiB");
-        let Ok(in_flight) = Arc::clone(&shard.room).try_acquire_many_owned(permits) else {
-            let detail = format!("shard {} has too much in flight: try again", shard.id);
-            return Err(Problem::new(Kind::Overloaded, detail).into());
-        };
-        if !shard.raft.is_leader() {
-            return Err(Refused::NotLeader(shard.leader()));
-        }
-        let unknown = |detail: &str| Problem::unavailable(Outcome::Unknown, detail);
+        let in_flight = shard.make_room(command.bytes().len())?;
         // Of its own task: whoever stops waiting leaves the record in flight, and its bytes counted.
-        let raft = shard.raft.clone();
+        let (raft, id) = (shard.raft.clone(), shard.id);
         let proposal = tokio::spawn(async move {
             let _in_flight = in_flight;
-            raft.client_write(command).await
+            write(&raft, id, command).await
         });
         match timeout(PROPOSAL_TIMEOUT, proposal).await {
-            Ok(Ok(Ok(response))) => match response.data {
-                Applied::Installed { scn } => Ok(Proposed::Installed(scn, response.log_id.index)),
-                Applied::Stale | Applied::Nothing => Ok(Proposed::Stale),
-            },
-            // openraft says the same whether the entry was never appended or was cut off again later, and one that was
-            // cut off here may live on elsewhere.
-            Ok(Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))))) => {
-                Err(unknown("the leader changed while the write was under way: read before sending it again").into())
-            }
-            Ok(Ok(Err(error))) => {
-                tracing::error!(shard = %shard.id, %error, "a proposal failed");
-                Err(unknown("the write failed on its way: read before sending it again").into())
-            }
-            Ok(Err(_stopped)) => Err(unknown("the node stops: read before sending the write again").into()),
-            Err(_elapsed) => Err(unknown("no quorum answered in time: read before sending it again").into()),
+            Ok(Ok(written)) => Ok(match written? {
+                (Applied::Installed { scn }, index) => {
+                    Proposed::Installed(VersionId { scn, ordinal: Ordinal { index, position: 0 } })
+                }
+                (Applied::Documents { .. } | Applied::Stale | Applied::Nothing, _) => Proposed::Stale,
+            }),
+            Ok(Err(_stopped)) => Err(stopping().into()),
+            Err(_elapsed) => Err(late().into()),
         }
     }
 
     /// The SCN to propose: the clock's, or the one after the last.
-    fn next_scn(&self, shard: &Shard) -> Result<Scn, Refused> {
+    pub(super) fn next_scn(&self, shard: &Shard) -> Result<Scn, Refused> {
         let now_ms = self.0.clock.now_ms();
         let last = shard.state.progress().scn;
         if last.millis() > now_ms + SCN_AHEAD_MS_MAX {
@@ -199,6 +182,59 @@ impl Node {
             }
         }
     }
+}
+
+impl Shard {
+    /// Room for a record's bytes until it is applied.
+    pub(super) fn make_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+        let permits = u32::try_from(bytes.min(RECORD_BYTES_MAX)).expect("a record is at most 20 MiB");
+        Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_none| {
+            let detail = format!("shard {} has too much in flight: try again", self.id);
+            Problem::new(Kind::Overloaded, detail).into()
+        })
+    }
+}
+
+/// Puts a record into a shard's log and waits until it is applied here; answers what came of it, and its index.
+pub(super) async fn write(
+    raft: &Raft<StateMachine>,
+    shard: ShardId,
+    command: Command,
+) -> Result<(Applied, u64), Refused> {
+    let bytes = command.bytes().len();
+    if bytes > RECORD_BYTES_MAX {
+        let detail = format!("the change is {bytes} bytes in the log, the limit is {RECORD_BYTES_MAX}");
+        return Err(Problem::new(Kind::TooLarge, detail).into());
+    }
+    if !raft.is_leader() {
+        return Err(Refused::NotLeader(raft.metrics().borrow_watched().current_leader));
+    }
+    match raft.client_write(command).await {
+        Ok(response) => Ok((response.data, response.log_id.index)),
+        // openraft says the same whether the entry was never appended or was cut off again later, and one that was cut
+        // off here may live on elsewhere.
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
+            Err(unknown("the leader changed while the write was under way: read before sending it again").into())
+        }
+        Err(error) => {
+            tracing::error!(%shard, %error, "a proposal failed");
+            Err(unknown("the write failed on its way: read before sending it again").into())
+        }
+    }
+}
+
+fn unknown(detail: &str) -> Problem {
+    Problem::unavailable(Outcome::Unknown, detail)
+}
+
+/// The node is being stopped while a record is under way.
+pub(super) fn stopping() -> Problem {
+    unknown("the node stops: read before sending the write again")
+}
+
+/// A record is under way for too long.
+pub(super) fn late() -> Problem {
+    unknown("no quorum answered in time: read before sending it again")
 }
 
 fn no_leader(shard: &Shard) -> Problem {

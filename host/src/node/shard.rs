@@ -9,14 +9,15 @@ use parking_lot::Mutex;
 use skerry_api::documents::{WriteRequest, Written};
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::{NodeId, ShardId, Term};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::group::Submission;
 use super::slots::Place;
 use crate::consensus::quorum;
 use crate::consensus::snapshot::Receiver;
 use crate::consensus::state_machine::{ShardState, StateMachine};
 use crate::consensus::types::Raft;
-use crate::limits::{DOCUMENT_QUEUE_BYTES_MAX, DOCUMENT_QUEUE_MAX, IN_FLIGHT_BYTES_MAX};
+use crate::limits::{DOCUMENT_QUEUE_BYTES_MAX, DOCUMENT_QUEUE_MAX, GROUP_QUEUE_MAX, IN_FLIGHT_BYTES_MAX};
 
 /// A shard.
 pub struct Shard {
@@ -31,6 +32,8 @@ pub struct Shard {
     pub(super) queues: Mutex<BTreeMap<Place, Queue>>,
     /// Bytes of records that may still be proposed before others have been applied.
     pub(super) room: Arc<Semaphore>,
+    /// Evaluated changes on their way into a record.
+    pub(super) submissions: mpsc::Sender<Submission>,
     /// The last SCN proposed, so that the proposals of one leader rise.
     pub(super) last_proposed: AtomicU64,
     /// The term in which this node, as leader, is known to have applied its first entry; 0 for none.
@@ -38,7 +41,7 @@ pub struct Shard {
 }
 
 /// Why a request was not taken here.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Refused {
     /// Another node leads; nothing was done.
     NotLeader(Option<NodeId>),
@@ -70,10 +73,14 @@ pub(super) struct Waiting {
 }
 
 impl Shard {
-    /// A shard.
-    #[must_use]
-    pub fn new(raft: Raft<StateMachine>, state: Arc<ShardState>, snapshots: Receiver) -> Self {
-        Self {
+    /// A shard, and what is submitted to it.
+    pub(super) fn new(
+        raft: Raft<StateMachine>,
+        state: Arc<ShardState>,
+        snapshots: Receiver,
+    ) -> (Self, mpsc::Receiver<Submission>) {
+        let (submissions, submitted) = mpsc::channel(GROUP_QUEUE_MAX);
+        let shard = Self {
             id: state.id,
             raft,
             state,
@@ -82,7 +89,9 @@ impl Shard {
             room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             last_proposed: AtomicU64::new(0),
             ready_term: AtomicU64::new(0),
-        }
+            submissions,
+        };
+        (shard, submitted)
     }
 
     /// The leader that this node knows of.

@@ -12,9 +12,11 @@ use skerry_model::ids::Nonce;
 use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
 use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
 use skerry_store::{LogDb, LogWriter, StateWriter};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::group::Submission;
 use super::shard::Refused;
 use super::{Inner, Node, NodePlugins, Shard, core_author, slots};
 use crate::consensus::log_store::LogStore;
@@ -205,7 +207,8 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let caller = Caller { node: identity.node, folder: identity.folder };
     let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
     let live = Arc::<LiveDocuments>::default();
-    let shards = open_shards(&options, &peers, &log, &state, &live, !is_restart).await?;
+    let (shards, submitted): (Vec<_>, Vec<_>) =
+        open_shards(&options, &peers, &log, &state, &live, !is_restart).await?.into_iter().unzip();
     let wait = if is_restart { Duration::from_millis(ELECTION_MS_MAX) } else { Duration::ZERO };
     let catalog = Arc::clone(&shards[0].state);
     let node = Node(Arc::new(Inner {
@@ -230,7 +233,8 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
     tasks.spawn(node.clone().introduce());
-    for shard in node.shards() {
+    for (shard, submitted) in node.shards().iter().zip(submitted) {
+        tasks.spawn(node.clone().gather(Arc::clone(shard), submitted));
         found_shard(&node, &identity, shard).await?;
         tasks.spawn(node.clone().tend(Arc::clone(shard), wait));
         tasks.spawn(node.clone().steer(Arc::clone(shard)));
@@ -378,7 +382,7 @@ async fn open_shards(
     state: &Arc<StateWriter>,
     live: &Arc<LiveDocuments>,
     may_campaign: bool,
-) -> Result<Vec<Arc<Shard>>, StartError> {
+) -> Result<Vec<(Arc<Shard>, mpsc::Receiver<Submission>)>, StartError> {
     let thresholds = options.thresholds;
     let config = Config {
         cluster_name: peers.founding().cluster.to_string(),
@@ -421,7 +425,8 @@ async fn open_shards(
         group.runtime_config().elect(may_campaign);
         group.run();
         let snapshots = Receiver::new(generations, Arc::clone(&replica));
-        shards.push(Arc::new(Shard::new(group, replica, snapshots)));
+        let (shard, submitted) = Shard::new(group, replica, snapshots);
+        shards.push((Arc::new(shard), submitted));
     }
     Ok(shards)
 }

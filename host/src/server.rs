@@ -9,6 +9,7 @@ use skerry_api::guard::Allowed;
 use skerry_model::NodeId;
 use skerry_model::env::{SystemClock, SystemRandom};
 use skerry_store::fjall::{FjallLog, FjallState};
+use skerry_store::room::Folder;
 use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -121,6 +122,7 @@ fn node_options(options: &ServeOptions) -> Result<node::Options, StartError> {
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,
         state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),
+        space: Arc::new(Folder::new(options.data.clone())),
         network: Arc::new(Tcp),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),

@@ -8,6 +8,7 @@ mod plugins;
 mod propose;
 mod reads;
 mod requests;
+mod room;
 mod shard;
 mod slots;
 mod start;
@@ -18,6 +19,7 @@ use skerry_model::engine::Author;
 use skerry_model::env::Clock;
 use skerry_model::ids::{Nonce, shard_of};
 use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, ShardId, Timeline};
+use skerry_store::room::Headroom;
 
 use crate::consensus::network::peers::Peers;
 use crate::documents::live::LiveDocuments;
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     plugins: Arc<NodePlugins>,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
+    headroom: Arc<Headroom>,
     reads: Reads,
     core: Author,
     /// Until then the node grants no vote: before its restart it may have acknowledged a leader's lease.

@@ -126,6 +126,7 @@ impl Node {
                 Response::HandedOver
             }
             Request::HandOver(_) => Response::NotLeader(shard.leader()),
+            Request::IsLowOnDisk => Response::IsLowOnDisk(self.headroom().is_low()),
             Request::HasPlugin(digest) => Response::HasPlugin(self.has_plugin(shard, digest).await),
         }
     }

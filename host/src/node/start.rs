@@ -11,12 +11,13 @@ use skerry_model::env::{Clock, Random};
 use skerry_model::ids::Nonce;
 use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
 use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
+use skerry_store::room::{Headroom, Space};
 use skerry_store::{LogDb, LogWriter, StateWriter};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::shard::Refused;
-use super::{Inner, Node, NodePlugins, Shard, core_author, slots};
+use super::{Inner, Node, NodePlugins, Shard, core_author, room, slots};
 use crate::consensus::log_store::LogStore;
 use crate::consensus::network::adapter::Factory;
 use crate::consensus::network::hello::{Founding, Welcome};
@@ -60,6 +61,8 @@ pub struct Options {
     pub log_writer: Arc<LogWriter>,
     /// Writes to the state database.
     pub state: Arc<StateWriter>,
+    /// Where it is asked how much room the data folder has.
+    pub space: Arc<dyn Space>,
     /// The network.
     pub network: Arc<dyn Network>,
     /// The clock.
@@ -201,6 +204,8 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let caller = Caller { node: identity.node, folder: identity.folder };
     let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
     let live = Arc::<LiveDocuments>::default();
+    let headroom = Arc::new(Headroom::new(Arc::clone(&options.space)));
+    room::look(&*options.executor, &headroom).await;
     let shards = open_shards(&options, &peers, &log, &state, &live, !is_restart).await?;
     let wait = if is_restart { Duration::from_millis(ELECTION_MS_MAX) } else { Duration::ZERO };
     let catalog = Arc::clone(&shards[0].state);
@@ -215,6 +220,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         executor: options.executor,
         clock: options.clock,
+        headroom,
         reads: options.reads,
         core: core_author(peers.founding().timeline),
         votes_from: tokio::time::Instant::now() + wait,
@@ -224,6 +230,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
     tasks.spawn(node.clone().introduce());
+    tasks.spawn(node.clone().watch_disk());
     for shard in node.shards() {
         found_shard(&node, &identity, shard).await?;
         tasks.spawn(node.clone().tend(Arc::clone(shard), wait));
@@ -436,7 +443,7 @@ impl Node {
     /// Sees to one shard: campaigns only once the wait after a restart is over, and writes a new shard's first record.
     async fn tend(self, shard: Arc<Shard>, wait: Duration) {
         tokio::time::sleep(wait).await;
-        shard.raft.runtime_config().elect(true);
+        shard.raft.runtime_config().elect(!self.0.headroom.is_low());
         let mut metrics = shard.raft.server_metrics();
         while shard.state.progress().scn == skerry_model::Scn::ZERO {
             metrics.borrow_and_update();

@@ -29,6 +29,8 @@ struct Inner {
     latency: Family<PathLabels, Histogram>,
     shard: ShardGauges,
     live_bytes: Gauge,
+    disk_free: Gauge,
+    disk_low: Gauge,
 }
 
 #[derive(Default)]
@@ -65,7 +67,7 @@ impl Default for Metrics {
         let requests = Family::default();
         let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
         let shard = ShardGauges::default();
-        let live_bytes = Gauge::default();
+        let (live_bytes, disk_free, disk_low) = (Gauge::default(), Gauge::default(), Gauge::default());
         let mut registry = Registry::with_prefix("skerry");
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_seconds", "Time until a request was answered", latency.clone());
@@ -79,7 +81,10 @@ impl Default for Metrics {
         let divergences = "How often this replica's effects were not the leader's: more than 0 is an alarm";
         registry.register("effect_divergences", divergences, shard.divergences.clone());
         registry.register("live_documents_bytes", "Merge documents kept in memory", live_bytes.clone());
-        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes }))
+        registry.register("disk_free_bytes", "Room on the disk of the data folder", disk_free.clone());
+        registry.register("disk_low", "1 while the disk has too little room for writes", disk_low.clone());
+        let registry = Mutex::new(registry);
+        Self(Arc::new(Inner { registry, requests, latency, shard, live_bytes, disk_free, disk_low }))
     }
 }
 
@@ -113,6 +118,8 @@ impl Metrics {
             gauges.applied.get_or_create(&labels).set(number(shard.state.progress().index));
         }
         self.0.live_bytes.set(number(node.live_bytes()));
+        self.0.disk_free.set(number(node.headroom().room().map_or(0, |room| room.free)));
+        self.0.disk_low.set(i64::from(node.headroom().is_low()));
         let mut page = String::new();
         encode(&mut page, &self.0.registry.lock()).expect("memory takes every write");
         page

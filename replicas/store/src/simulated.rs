@@ -4,13 +4,18 @@
 //! One seed gives the same losses for the same calls.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::range::first_out_of_order;
+use crate::room::{Room, Space};
 use crate::{Batch, Direction, Durability, Error, KeyRange, Keyspace, Limit, LogDb, OrderedStore, Row, StateDb};
+
+/// How much room a disk has while nobody says otherwise, in bytes.
+const ROOM_BYTES: u64 = 1 << 40;
 
 /// One machine's disk, with a log and a state database on it. Clones are the same disk.
 #[derive(Debug, Clone)]
@@ -22,6 +27,7 @@ struct Machine {
     /// How often the machine has crashed: what a handle must have been opened under.
     boot: u64,
     full: bool,
+    room: Room,
     log: Rows,
     state: BTreeMap<String, Rows>,
     /// Keyspaces made so far.
@@ -48,7 +54,8 @@ impl Disk {
     pub fn new(seed: u64) -> Self {
         let (log, state) = (Rows::default(), BTreeMap::new());
         let (made, deleted) = (0, BTreeMap::new());
-        Self(Arc::new(Mutex::new(Machine { random: seed, boot: 0, full: false, log, state, made, deleted })))
+        let room = Room { free: ROOM_BYTES, total: ROOM_BYTES };
+        Self(Arc::new(Mutex::new(Machine { random: seed, boot: 0, full: false, room, log, state, made, deleted })))
     }
 
     /// Opens the log database.
@@ -78,6 +85,17 @@ impl Disk {
     /// From here on every write fails with [`Error::Full`], or no longer does.
     pub fn set_full(&self, full: bool) {
         self.0.lock().full = full;
+    }
+
+    /// From here on the disk says that it has this much room, whatever is written.
+    pub fn set_room(&self, room: Room) {
+        self.0.lock().room = room;
+    }
+}
+
+impl Space for Disk {
+    fn room(&self) -> io::Result<Room> {
+        Ok(self.0.lock().room)
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Request {
     HasPlugin(PluginDigest),
     /// The leader is to hand its leadership to this node.
     HandOver(NodeId),
+    /// Whether the node's disk is nearly full, so that it must not lead.
+    IsLowOnDisk,
 }
 
 /// What a node answers.
@@ -104,6 +106,8 @@ pub enum Response {
     HasPlugin(Result<(), String>),
     /// The leadership is being handed over.
     HandedOver,
+    /// To a question about the disk.
+    IsLowOnDisk(bool),
     /// This node is not the leader; nothing was done.
     NotLeader(Option<NodeId>),
     /// The node cannot answer; nothing is known of what was done.

@@ -10,3 +10,5 @@ mod membership;
 mod requests;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod stuck;

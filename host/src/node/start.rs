@@ -258,8 +258,8 @@ impl Running {
         });
         tokio::select! {
             biased;
-            error = self.log.failed() => format!("the log database failed: {error}"),
-            error = self.state.failed() => format!("the state database failed: {error}"),
+            error = self.log.failed() => format!("the log database failed: {}", with_cause(&error)),
+            error = self.state.failed() => format!("the state database failed: {}", with_cause(&error)),
             (stopped, _, _) = futures::future::select_all(stopped) => stopped,
         }
     }
@@ -275,6 +275,12 @@ impl Running {
             tracing::error!(%error, "the state database could not be written out: the log replays it");
         }
     }
+}
+
+/// An error with what is at the bottom of it, which is mostly what the operating system said.
+fn with_cause(error: &skerry_store::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.last().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// The identity in the folder, made first when there is none; and whether the node has run in its cluster before.

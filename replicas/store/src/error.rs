@@ -84,6 +84,14 @@ pub enum Error {
         /// Size of the batch in bytes.
         bytes: usize,
     },
+    /// A simulated disk is broken.
+    #[error("the simulated disk cannot {verb} {keyspace}")]
+    Broken {
+        /// What it was to do: "write" or "sync".
+        verb: &'static str,
+        /// What it was to do that with.
+        keyspace: String,
+    },
     /// A simulated machine has crashed since this handle was opened.
     #[error("the simulated machine has crashed since {keyspace} was opened")]
     Crashed {

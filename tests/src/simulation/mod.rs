@@ -406,9 +406,9 @@ impl World {
         }
         self.clients.hear();
         self.count_snapshots();
-        // A full disk stops a node; nothing else may.
+        // A disk that is full or broken stops a node; nothing else may.
         for machine in &self.machines {
-            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("is full")) {
+            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("the simulated disk")) {
                 return Err(format!("node {} stopped by itself: {reason}", machine.id));
             }
         }

@@ -1,5 +1,8 @@
-//! Clusters of real processes: the story, failover, restarts, an edge that is killed, a folder that was lost.
+//! Clusters of real processes: the story, failover, restarts, an edge that is killed, folders that were lost or damaged, disks
+//! that are full.
 
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod disks;
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod disks;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod rebuilds;
+#[cfg(test)]
 mod seeds;
 #[cfg(test)]
 mod snapshots;

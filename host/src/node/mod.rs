@@ -7,6 +7,7 @@ mod membership;
 mod plugins;
 mod propose;
 mod reads;
+mod recovery;
 mod requests;
 mod room;
 mod shard;

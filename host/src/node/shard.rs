@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::slots::Place;
 use crate::consensus::quorum;
-use crate::consensus::snapshot::Receiver;
+use crate::consensus::snapshot::{Fetches, Receiver};
 use crate::consensus::state_machine::{ShardState, StateMachine};
 use crate::consensus::types::Raft;
 use crate::limits::{DOCUMENT_QUEUE_BYTES_MAX, DOCUMENT_QUEUE_MAX, IN_FLIGHT_BYTES_MAX};
@@ -28,6 +28,8 @@ pub struct Shard {
     pub state: Arc<ShardState>,
     /// Takes what its leader sends of a snapshot.
     pub(super) snapshots: Receiver,
+    /// Gives snapshots to nodes that cannot start without.
+    pub(super) fetches: Fetches,
     pub(super) queues: Mutex<BTreeMap<Place, Queue>>,
     /// Bytes of records that may still be proposed before others have been applied.
     pub(super) room: Arc<Semaphore>,
@@ -72,12 +74,13 @@ pub(super) struct Waiting {
 impl Shard {
     /// A shard.
     #[must_use]
-    pub fn new(raft: Raft<StateMachine>, state: Arc<ShardState>, snapshots: Receiver) -> Self {
+    pub fn new(raft: Raft<StateMachine>, state: Arc<ShardState>, snapshots: Receiver, fetches: Fetches) -> Self {
         Self {
             id: state.id,
             raft,
             state,
             snapshots,
+            fetches,
             queues: Mutex::default(),
             room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             last_proposed: AtomicU64::new(0),

@@ -16,6 +16,7 @@ use skerry_store::{LogDb, LogWriter, StateWriter};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::recovery::Recovery;
 use super::shard::Refused;
 use super::{Inner, Node, NodePlugins, Shard, core_author, room, slots};
 use crate::consensus::log_store::LogStore;
@@ -23,7 +24,7 @@ use crate::consensus::network::adapter::Factory;
 use crate::consensus::network::hello::{Founding, Welcome};
 use crate::consensus::network::peers::{Caller, Peers, ask_to_join};
 use crate::consensus::network::server::serve;
-use crate::consensus::snapshot::{Generations, Receiver, Thresholds};
+use crate::consensus::snapshot::{Fetches, Generations, Receiver, Thresholds};
 use crate::consensus::state_machine::{Parts, StateMachine};
 use crate::consensus::types::{NodeAddress, Raft};
 use crate::consensus::{log_store, network::server::Handler};
@@ -121,6 +122,49 @@ pub enum StartError {
     /// The state.
     #[error(transparent)]
     State(#[from] crate::consensus::state_machine::Error),
+    /// The log database does not open.
+    #[error(
+        "{}: a log that is damaged is never repaired, since this node may have promised what is lost; replace the node by \
+         one with an empty data folder, see skerry cluster replace",
+        with_cause(source)
+    )]
+    LogDamaged {
+        /// What was found.
+        source: skerry_store::Error,
+    },
+    /// The log lacks what was applied.
+    #[error(
+        "the log of shard {shard} ends at entry {last}, but this node has applied entry {applied}: the log was rolled back \
+         or damaged, and the node may have promised what is lost; replace the node by one with an empty data folder, see \
+         skerry cluster replace"
+    )]
+    LogShort {
+        /// The shard.
+        shard: ShardId,
+        /// The log's last entry.
+        last: u64,
+        /// The last entry applied.
+        applied: u64,
+    },
+    /// The state is gone, and there is nobody to rebuild it from.
+    #[error(
+        "the state of shard {shard} lacks entries up to {purged} that its log no longer holds, and there is no other node \
+         to rebuild it from: put back a copy of the whole data folder"
+    )]
+    StateLost {
+        /// The shard.
+        shard: ShardId,
+        /// The last entry that the log no longer holds.
+        purged: u64,
+    },
+    /// The state database is damaged and cannot be moved aside.
+    #[error("cannot move the damaged state database {path} aside: {source}")]
+    Aside {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
     /// The plugin runtime.
     #[error(transparent)]
     Runtime(#[from] skerry_runtime::Error),
@@ -197,16 +241,20 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         Some(_) => identity,
         None => join_or_found(&options, &identities, identity, stop).await?,
     };
-    // Only now, so that a node without a cluster refuses connections at once instead of leaving its peers waiting.
-    let listening = options.network.listen(&options.listen).await;
-    let listener = listening.map_err(|source| StartError::Listen { address: options.listen.clone(), source })?;
     let founding = identity.founding.clone().expect("the node has founded or joined a cluster");
     let caller = Caller { node: identity.node, folder: identity.folder };
     let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
     let live = Arc::<LiveDocuments>::default();
     let headroom = Arc::new(Headroom::new(Arc::clone(&options.space)));
     room::look(&*options.executor, &headroom).await;
-    let shards = open_shards(&options, &peers, &log, &state, &live, !is_restart).await?;
+    let shards = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(StartError::Stopped),
+        shards = open_shards(&options, &peers, &log, &state, &live, !is_restart) => shards?,
+    };
+    // Only now, so that a node that is not ready refuses connections at once instead of leaving its peers waiting.
+    let listening = options.network.listen(&options.listen).await;
+    let listener = listening.map_err(|source| StartError::Listen { address: options.listen.clone(), source })?;
     let wait = if is_restart { Duration::from_millis(ELECTION_MS_MAX) } else { Duration::ZERO };
     let catalog = Arc::clone(&shards[0].state);
     let node = Node(Arc::new(Inner {
@@ -409,23 +457,23 @@ async fn open_shards(
         let config = config.clone().validate().map_err(|error| raft(error.to_string()))?;
         let mut store: LogStore = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
         let generations = Generations::new(shard, Arc::clone(state), Arc::clone(&options.executor));
-        let (machine, replica) = StateMachine::open(Parts {
+        let (mut machine, replica) = StateMachine::open(Parts {
             generations: generations.clone(),
             durable_end: store.durable_end(),
             live: Arc::clone(live),
             chunk_bytes: thresholds.chunk_bytes,
             compare_every: thresholds.compare_every,
         })?;
-        if let Some(applied) = machine.applied() {
-            store.reach(applied).await.map_err(|error| raft(error.to_string()))?;
-        }
+        let snapshots = Receiver::new(generations, Arc::clone(&replica));
+        let (log, machine_of, receiver) = (&mut store, &mut machine, &snapshots);
+        Recovery { node: options.node, shard, log, machine: machine_of, receiver, peers }.run().await?;
         let factory = Factory { shard, peers: Arc::clone(peers), executor: Arc::clone(&options.executor) };
         let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
         let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
         group.runtime_config().elect(may_campaign);
         group.run();
-        let snapshots = Receiver::new(generations, Arc::clone(&replica));
-        shards.push(Arc::new(Shard::new(group, replica, snapshots)));
+        let fetches = Fetches::new(Arc::clone(&replica), thresholds.chunk_bytes, Arc::clone(&options.executor));
+        shards.push(Arc::new(Shard::new(group, replica, snapshots, fetches)));
     }
     Ok(shards)
 }

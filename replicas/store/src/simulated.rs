@@ -131,6 +131,11 @@ impl Disk {
         }
     }
 
+    /// The state database is empty from here on, as when it was damaged and moved aside. For a machine that has crashed.
+    pub fn lose_state(&self) {
+        self.machine().state.clear();
+    }
+
     /// From here on every write fails with [`Error::Full`], or no longer does.
     pub fn set_full(&self, full: bool) {
         self.machine().full = full;

@@ -12,7 +12,7 @@ use skerry_channel::message::{Push, Pushed};
 use skerry_model::{CatalogVersion, NodeId, PluginDigest, PluginName, ShardId};
 
 use super::super::snapshot;
-use super::super::types::TypeConfig;
+use super::super::types::{LogId, TypeConfig};
 use crate::catalog::Step;
 
 /// Which connection a request takes.
@@ -77,6 +77,13 @@ pub enum Request {
     HandOver(NodeId),
     /// Whether the node's disk is nearly full, so that it must not lead.
     IsLowOnDisk,
+    /// The next part of a snapshot, for a node that cannot start without one.
+    Fetch {
+        /// The node.
+        node: NodeId,
+        /// The snapshot that it is at, and the chunk it wants; none to begin.
+        at: Option<(LogId, u64)>,
+    },
 }
 
 /// What a node answers.
@@ -108,6 +115,8 @@ pub enum Response {
     HandedOver,
     /// To a question about the disk.
     IsLowOnDisk(bool),
+    /// A part of a snapshot; none where nothing has been applied.
+    Fetched(Option<snapshot::Part>),
     /// This node is not the leader; nothing was done.
     NotLeader(Option<NodeId>),
     /// The node cannot answer; nothing is known of what was done.

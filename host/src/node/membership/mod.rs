@@ -170,6 +170,7 @@ impl Node {
         let mut led_at = Instant::now();
         loop {
             tokio::time::sleep(STEER_PAUSE).await;
+            shard.fetches.forget_idle();
             let catalog = self.catalog_shard().state.catalog();
             // Any of them may lead, and requests must find the way there.
             for (node, address) in shard.addresses() {

@@ -100,6 +100,8 @@ pub const EFFECTS_COMPARED_EVERY: u64 = 10_000;
 pub const STEER_PAUSE: Duration = Duration::from_millis(500);
 /// How long a node waits to hear whether another one is there.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a node whose disk is nearly full waits for others to lead before it campaigns: as long as they take for it.
+pub const LOW_CAMPAIGN_AFTER: Duration = Duration::from_secs(3);
 /// How long a node without a cluster waits before it asks its peers again.
 pub const JOIN_PAUSE: Duration = Duration::from_millis(300);
 /// How long a node that stops waits for its shards.

@@ -9,6 +9,7 @@ use skerry_api::guard::Allowed;
 use skerry_model::NodeId;
 use skerry_model::env::{SystemClock, SystemRandom};
 use skerry_store::fjall::{FjallLog, FjallState};
+use skerry_store::room::Folder;
 use skerry_store::{LogDb, LogWriter, Mode, StateWriter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -125,8 +126,8 @@ fn node_options(options: &ServeOptions, network: Arc<dyn Network>) -> Result<nod
         return Err(StartError::EdgeFolder { path: options.data.clone() });
     }
     let folder = |name: &str| make_folder(&options.data.join(name));
-    let log: Arc<dyn LogDb> = Arc::new(FjallLog::open(&folder("log")?)?);
-    let state = FjallState::open(&folder("state")?)?;
+    let log: Arc<dyn LogDb> = Arc::new(open_log(&folder("log")?)?);
+    let state = open_state(&folder("state")?)?;
     Ok(node::Options {
         node: options.node,
         members: options.members.clone(),
@@ -138,11 +139,40 @@ fn node_options(options: &ServeOptions, network: Arc<dyn Network>) -> Result<nod
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,
         state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),
+        space: Arc::new(Folder::new(options.data.clone())),
         network,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         executor: Arc::new(Threads::new(EVALUATION_THREADS)),
     })
+}
+
+fn open_log(path: &Path) -> Result<FjallLog, StartError> {
+    FjallLog::open(path).map_err(|source| match source.is_damage() {
+        true => StartError::LogDamaged { source },
+        false => source.into(),
+    })
+}
+
+/// Opens the state database, or puts an empty one in the place of one that is damaged: the log and the peers fill it.
+fn open_state(path: &Path) -> Result<FjallState, StartError> {
+    match FjallState::open(path) {
+        Err(error) if error.is_damage() => {
+            let aside = move_aside(path).map_err(|source| StartError::Aside { path: path.to_owned(), source })?;
+            let (from, to) = (path.display(), aside.display());
+            tracing::error!(%error, %from, %to, "the state database is damaged: it was moved aside and is rebuilt");
+            Ok(FjallState::open(&make_folder(path)?)?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Renames a folder to the first name behind it that is free.
+fn move_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = |number: u64| path.with_extension(format!("damaged-{number}"));
+    let free = (1..).map(name).find(|name| !name.exists()).expect("a folder holds fewer than 2^64 others");
+    std::fs::rename(path, &free)?;
+    Ok(free)
 }
 
 fn make_folder(path: &Path) -> Result<PathBuf, StartError> {

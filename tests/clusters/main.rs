@@ -1,6 +1,10 @@
-//! Clusters of real processes: the story, failover, restarts, an edge that is killed, a folder that was lost,
-//! a quorum that was lost.
+//! Clusters of real processes: the story, failover, restarts, an edge that is killed, folders that were lost or damaged,
+//! disks that are full, a quorum that was lost.
 
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod disks;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
@@ -13,3 +17,5 @@ mod recover;
 mod requests;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod stuck;

@@ -1,7 +1,11 @@
 //! Whole clusters in deterministic simulation. `cargo xtask sim` runs more of it, and replays one seed.
 
 #[cfg(test)]
+mod disks;
+#[cfg(test)]
 mod effects;
+#[cfg(test)]
+mod rebuilds;
 #[cfg(test)]
 mod seeds;
 #[cfg(test)]

@@ -170,6 +170,21 @@ impl Cluster {
     #[must_use]
     pub fn start_with(binaries: Binaries, nodes: usize, shards: u16, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
+        Self::start_in(folder, binaries, nodes, shards, options)
+    }
+
+    /// The same, with everything in a folder that may hold some of the data folders already.
+    ///
+    /// # Panics
+    /// When a node does not serve in time.
+    #[must_use]
+    pub fn start_in(
+        folder: tempfile::TempDir,
+        binaries: Binaries,
+        nodes: usize,
+        shards: u16,
+        options: &[&str],
+    ) -> Self {
         let ports = (0..nodes).map(|_| (free_port(), free_port())).collect();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let processes = (0..nodes).map(|_| None).collect();

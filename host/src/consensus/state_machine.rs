@@ -220,6 +220,15 @@ impl StateMachine {
         self.header.applied
     }
 
+    /// The last log id of the snapshot that this node has gone on from, if there was one.
+    ///
+    /// # Errors
+    /// [`Error`] when the row cannot be read.
+    pub fn received(&self) -> Result<Option<LogId>, Error> {
+        let row = self.store.get(&header::received_key())?;
+        Ok(row.map(|row| header::decode(&row)).transpose()?.and_then(|header| header.applied))
+    }
+
     /// What the keyspace holds now, as a snapshot.
     fn stored(&self) -> Result<Option<Snapshot>, snapshot::Error> {
         snapshot::stored(self.store.snapshot(), self.parts.chunk_bytes)

@@ -110,6 +110,10 @@ impl Node {
 
     /// Takes a step on shard 0's leader, one after another.
     pub(super) async fn step_here(&self, shard: &Shard, step: Step) -> Result<CatalogVersion, Refused> {
+        // A node with a full disk may have to be replaced.
+        if !matches!(step, Step::Members(_)) {
+            self.has_room(shard)?;
+        }
         let _turn = self.0.catalog_turn.acquire().await.expect("the semaphore is never closed");
         for _ in 0..EVALUATIONS_MAX {
             self.lead(shard).await?;
@@ -136,6 +140,7 @@ impl Node {
         name: PluginName,
         component: Bytes,
     ) -> Result<Deployment, Refused> {
+        self.has_room(shard)?;
         let size = component.len();
         if size > PLUGIN_BYTES_MAX {
             let detail = format!("the component is {size} bytes, the limit is {PLUGIN_BYTES_MAX}");

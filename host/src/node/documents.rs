@@ -133,6 +133,7 @@ impl Node {
         at: Address,
         request: WriteRequest,
     ) -> Result<Written, Refused> {
+        self.has_room(shard)?;
         let collection = self.collection_here(shard, &at.collection).await?;
         let place = (collection, at.key);
         let bytes = size_of(&request.write);

@@ -148,6 +148,7 @@ impl Node {
         if push.timeline != self.timeline() {
             return Ok(Pushed::OtherTimeline { timeline: self.timeline() });
         }
+        self.has_room(shard)?;
         // One batch of a replica and shard at a time; a repeat of it waits here and then meets the new watermark.
         let _turn = self.0.slots.hold(push_place(push)).await;
         for _ in 0..EVALUATIONS_MAX {

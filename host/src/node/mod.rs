@@ -8,7 +8,9 @@ mod membership;
 mod plugins;
 mod propose;
 mod reads;
+mod recovery;
 mod requests;
+mod room;
 mod shard;
 mod slots;
 mod start;
@@ -19,6 +21,7 @@ use skerry_model::engine::Author;
 use skerry_model::env::Clock;
 use skerry_model::ids::{Nonce, shard_of};
 use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, ShardId, Timeline};
+use skerry_store::room::Headroom;
 use skerry_store::{LogWriter, LogWriterCounters};
 
 use crate::consensus::network::peers::Peers;
@@ -51,6 +54,7 @@ pub(crate) struct Inner {
     plugins: Arc<NodePlugins>,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
+    headroom: Arc<Headroom>,
     reads: Reads,
     core: Author,
     /// Until then the node grants no vote: before its restart it may have acknowledged a leader's lease.

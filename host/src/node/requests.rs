@@ -142,6 +142,14 @@ impl Node {
                 Response::HandedOver
             }
             Request::HandOver(_) => Response::NotLeader(shard.leader()),
+            Request::Fetch { node, at } => {
+                let vote = shard.raft.server_metrics().borrow_watched().vote;
+                match shard.fetches.next(node, at, vote).await {
+                    Ok(part) => Response::Fetched(part),
+                    Err(error) => Response::Failed(error.to_string()),
+                }
+            }
+            Request::IsLowOnDisk => Response::IsLowOnDisk(self.headroom().is_low()),
             Request::HasPlugin(digest) => Response::HasPlugin(self.has_plugin(shard, digest).await),
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::group::Submission;
 use super::slots::Place;
 use crate::consensus::quorum;
-use crate::consensus::snapshot::Receiver;
+use crate::consensus::snapshot::{Fetches, Receiver};
 use crate::consensus::state_machine::{ShardState, StateMachine};
 use crate::consensus::types::Raft;
 use crate::limits::{DOCUMENT_QUEUE_BYTES_MAX, DOCUMENT_QUEUE_MAX, GROUP_QUEUE_MAX, IN_FLIGHT_BYTES_MAX};
@@ -29,6 +29,8 @@ pub struct Shard {
     pub state: Arc<ShardState>,
     /// Takes what its leader sends of a snapshot.
     pub(super) snapshots: Receiver,
+    /// Gives snapshots to nodes that cannot start without.
+    pub(super) fetches: Fetches,
     pub(super) queues: Mutex<BTreeMap<Place, Queue>>,
     /// Bytes of records that may still be proposed before others have been applied.
     pub(super) room: Arc<Semaphore>,
@@ -78,6 +80,7 @@ impl Shard {
         raft: Raft<StateMachine>,
         state: Arc<ShardState>,
         snapshots: Receiver,
+        fetches: Fetches,
     ) -> (Self, mpsc::Receiver<Submission>) {
         let (submissions, submitted) = mpsc::channel(GROUP_QUEUE_MAX);
         let shard = Self {
@@ -85,6 +88,7 @@ impl Shard {
             raft,
             state,
             snapshots,
+            fetches,
             queues: Mutex::default(),
             room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             last_proposed: AtomicU64::new(0),

@@ -11,21 +11,23 @@ use skerry_model::env::{Clock, Random};
 use skerry_model::ids::Nonce;
 use skerry_model::{ClusterId, NodeId, ShardId, Timeline};
 use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
+use skerry_store::room::{Headroom, Space};
 use skerry_store::{LogDb, LogWriter, StateWriter};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::group::Submission;
+use super::recovery::Recovery;
 use super::shard::Refused;
-use super::{Inner, Node, NodePlugins, Shard, core_author, slots};
+use super::{Inner, Node, NodePlugins, Shard, core_author, room, slots};
 use crate::consensus::log_store::LogStore;
 use crate::consensus::network::adapter::Factory;
 use crate::consensus::network::hello::{Founding, Welcome};
 use crate::consensus::network::peers::{Caller, Peers, ask_to_join};
 use crate::consensus::network::refusals::Refusals;
 use crate::consensus::network::server::serve;
-use crate::consensus::snapshot::{Generations, Receiver, Thresholds};
+use crate::consensus::snapshot::{Fetches, Generations, Receiver, Thresholds};
 use crate::consensus::state_machine::{Parts, StateMachine};
 use crate::consensus::types::{NodeAddress, Raft};
 use crate::consensus::{log_store, network::server::Handler};
@@ -63,6 +65,8 @@ pub struct Options {
     pub log_writer: Arc<LogWriter>,
     /// Writes to the state database.
     pub state: Arc<StateWriter>,
+    /// Where it is asked how much room the data folder has.
+    pub space: Arc<dyn Space>,
     /// The network.
     pub network: Arc<dyn Network>,
     /// The clock.
@@ -121,6 +125,49 @@ pub enum StartError {
     /// The state.
     #[error(transparent)]
     State(#[from] crate::consensus::state_machine::Error),
+    /// The log database does not open.
+    #[error(
+        "{}: a log that is damaged is never repaired, since this node may have promised what is lost; replace the node by \
+         one with an empty data folder, see skerry cluster replace",
+        with_cause(source)
+    )]
+    LogDamaged {
+        /// What was found.
+        source: skerry_store::Error,
+    },
+    /// The log lacks what was applied.
+    #[error(
+        "the log of shard {shard} ends at entry {last}, but this node has applied entry {applied}: the log was rolled back \
+         or damaged, and the node may have promised what is lost; replace the node by one with an empty data folder, see \
+         skerry cluster replace"
+    )]
+    LogShort {
+        /// The shard.
+        shard: ShardId,
+        /// The log's last entry.
+        last: u64,
+        /// The last entry applied.
+        applied: u64,
+    },
+    /// The state is gone, and there is nobody to rebuild it from.
+    #[error(
+        "the state of shard {shard} lacks entries up to {purged} that its log no longer holds, and there is no other node \
+         to rebuild it from: put back a copy of the whole data folder"
+    )]
+    StateLost {
+        /// The shard.
+        shard: ShardId,
+        /// The last entry that the log no longer holds.
+        purged: u64,
+    },
+    /// The state database is damaged and cannot be moved aside.
+    #[error("cannot move the damaged state database {path} aside: {source}")]
+    Aside {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
     /// The plugin runtime.
     #[error(transparent)]
     Runtime(#[from] skerry_runtime::Error),
@@ -200,15 +247,21 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         Some(_) => identity,
         None => join_or_found(&options, &identities, identity, stop).await?,
     };
-    // Only now, so that a node without a cluster refuses connections at once instead of leaving its peers waiting.
-    let listening = options.network.listen(&options.listen).await;
-    let listener = listening.map_err(|source| StartError::Listen { address: options.listen.clone(), source })?;
     let founding = identity.founding.clone().expect("the node has founded or joined a cluster");
     let caller = Caller { node: identity.node, folder: identity.folder };
     let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
     let live = Arc::<LiveDocuments>::default();
-    let (shards, submitted): (Vec<_>, Vec<_>) =
-        open_shards(&options, &peers, &log, &state, &live, !is_restart).await?.into_iter().unzip();
+    let headroom = Arc::new(Headroom::new(Arc::clone(&options.space)));
+    room::look(&*options.executor, &headroom).await;
+    let opened = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(StartError::Stopped),
+        opened = open_shards(&options, &peers, &log, &state, &live, !is_restart) => opened?,
+    };
+    let (shards, submitted): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+    // Only now, so that a node that is not ready refuses connections at once instead of leaving its peers waiting.
+    let listening = options.network.listen(&options.listen).await;
+    let listener = listening.map_err(|source| StartError::Listen { address: options.listen.clone(), source })?;
     let wait = if is_restart { Duration::from_millis(ELECTION_MS_MAX) } else { Duration::ZERO };
     let catalog = Arc::clone(&shards[0].state);
     let node = Node(Arc::new(Inner {
@@ -224,6 +277,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         executor: options.executor,
         clock: options.clock,
+        headroom,
         reads: options.reads,
         core: core_author(peers.founding().timeline),
         votes_from: tokio::time::Instant::now() + wait,
@@ -233,6 +287,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
     tasks.spawn(node.clone().introduce());
+    tasks.spawn(node.clone().watch_disk());
     for (shard, submitted) in node.shards().iter().zip(submitted) {
         tasks.spawn(node.clone().gather(Arc::clone(shard), submitted));
         found_shard(&node, &identity, shard).await?;
@@ -261,8 +316,8 @@ impl Running {
         });
         tokio::select! {
             biased;
-            error = self.log.failed() => format!("the log database failed: {error}"),
-            error = self.state.failed() => format!("the state database failed: {error}"),
+            error = self.log.failed() => format!("the log database failed: {}", with_cause(&error)),
+            error = self.state.failed() => format!("the state database failed: {}", with_cause(&error)),
             (stopped, _, _) = futures::future::select_all(stopped) => stopped,
         }
     }
@@ -278,6 +333,12 @@ impl Running {
             tracing::error!(%error, "the state database could not be written out: the log replays it");
         }
     }
+}
+
+/// An error with what is at the bottom of it, which is mostly what the operating system said.
+fn with_cause(error: &skerry_store::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.last().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// The identity in the folder, made first when there is none; and whether the node has run in its cluster before.
@@ -409,23 +470,23 @@ async fn open_shards(
         let config = config.clone().validate().map_err(|error| raft(error.to_string()))?;
         let mut store: LogStore = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
         let generations = Generations::new(shard, Arc::clone(state), Arc::clone(&options.executor));
-        let (machine, replica) = StateMachine::open(Parts {
+        let (mut machine, replica) = StateMachine::open(Parts {
             generations: generations.clone(),
             durable_end: store.durable_end(),
             live: Arc::clone(live),
             chunk_bytes: thresholds.chunk_bytes,
             compare_every: thresholds.compare_every,
         })?;
-        if let Some(applied) = machine.applied() {
-            store.reach(applied).await.map_err(|error| raft(error.to_string()))?;
-        }
+        let snapshots = Receiver::new(generations, Arc::clone(&replica));
+        let (log, machine_of, receiver) = (&mut store, &mut machine, &snapshots);
+        Recovery { node: options.node, shard, log, machine: machine_of, receiver, peers }.run().await?;
         let factory = Factory { shard, peers: Arc::clone(peers), executor: Arc::clone(&options.executor) };
         let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
         let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
         group.runtime_config().elect(may_campaign);
         group.run();
-        let snapshots = Receiver::new(generations, Arc::clone(&replica));
-        let (shard, submitted) = Shard::new(group, replica, snapshots);
+        let fetches = Fetches::new(Arc::clone(&replica), thresholds.chunk_bytes, Arc::clone(&options.executor));
+        let (shard, submitted) = Shard::new(group, replica, snapshots, fetches);
         shards.push((Arc::new(shard), submitted));
     }
     Ok(shards)
@@ -450,7 +511,7 @@ impl Node {
     /// Sees to one shard: campaigns only once the wait after a restart is over, and writes a new shard's first record.
     async fn tend(self, shard: Arc<Shard>, wait: Duration) {
         tokio::time::sleep(wait).await;
-        shard.raft.runtime_config().elect(true);
+        shard.raft.runtime_config().elect(!self.0.headroom.is_low());
         let mut metrics = shard.raft.server_metrics();
         while shard.state.progress().scn == skerry_model::Scn::ZERO {
             metrics.borrow_and_update();

@@ -32,6 +32,13 @@ struct Inner {
     live_bytes: Gauge,
     refusals: Family<ReasonLabels, Gauge>,
     log: LogGauges,
+    disk: DiskGauges,
+}
+
+#[derive(Default)]
+struct DiskGauges {
+    free: Gauge,
+    low: Gauge,
 }
 
 #[derive(Default)]
@@ -102,7 +109,11 @@ impl Default for Metrics {
         registry.register("log_rows", "Rows written to the log database", log.rows.clone());
         registry.register("log_bytes", "Keys and values written to the log database", log.bytes.clone());
         registry.register("log_sync_micros", "How long all synced commits took", log.sync_micros.clone());
-        Self(Arc::new(Inner { registry: Mutex::new(registry), requests, latency, shard, live_bytes, refusals, log }))
+        let disk = DiskGauges::default();
+        registry.register("disk_free_bytes", "Room on the disk of the data folder", disk.free.clone());
+        registry.register("disk_low", "1 while the disk has too little room for writes", disk.low.clone());
+        let registry = Mutex::new(registry);
+        Self(Arc::new(Inner { registry, requests, latency, shard, live_bytes, refusals, log, disk }))
     }
 }
 
@@ -144,6 +155,8 @@ impl Metrics {
             self.0.refusals.get_or_create(&ReasonLabels { reason: reason.name() }).set(number(count));
         }
         self.0.live_bytes.set(number(node.live_bytes()));
+        self.0.disk.free.set(number(node.headroom().room().map_or(0, |room| room.free)));
+        self.0.disk.low.set(i64::from(node.headroom().is_low()));
         let mut page = String::new();
         encode(&mut page, &self.0.registry.lock()).expect("memory takes every write");
         page

@@ -14,6 +14,8 @@ use skerry_model::env::{SystemClock, SystemRandom};
 use skerry_model::{CollectionName, Origin};
 use skerry_runtime::{Plugins, Runtime, RuntimeProfile};
 use skerry_store::fjall::FjallLog;
+use skerry_store::limits::DISK_LOOK_INTERVAL;
+use skerry_store::room::{Folder, Headroom, Space};
 use tokio::sync::watch;
 
 use crate::core_client::{self, CoreClient};
@@ -86,6 +88,7 @@ pub struct Edge {
     link: watch::Sender<Link>,
     online: watch::Sender<bool>,
     retry: watch::Sender<u64>,
+    headroom: Arc<Headroom>,
 }
 
 impl Edge {
@@ -95,10 +98,22 @@ impl Edge {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(options: EdgeOptions) -> Result<Self, OpenError> {
+        let space = Arc::new(Folder::new(options.data.clone()));
+        Self::open_on(options, space).await
+    }
+
+    async fn open_on(options: EdgeOptions, space: Arc<dyn Space>) -> Result<Self, OpenError> {
         let core = CoreClient::new(&options.cores)?;
         let url = core.url();
-        let opening = tokio::task::spawn_blocking(move || open(options, url));
+        let headroom = Arc::new(Headroom::new(space));
+        let looking = Arc::clone(&headroom);
+        let opening = tokio::task::spawn_blocking(move || {
+            let opened = open(options, url);
+            looking.look();
+            opened
+        });
         let (owner, reader, plugins) = opening.await.map_err(|_| OpenError::Stopping)??;
+        tokio::spawn(watch_disk(Arc::clone(&headroom), owner.clone()));
         let exchange = Exchange { owner: owner.clone(), core, clock: Arc::new(SystemClock), plugins };
         let (link, online, retry) =
             (watch::Sender::new(Link::default()), watch::Sender::new(true), watch::Sender::new(0));
@@ -109,7 +124,7 @@ impl Edge {
             retry: retry.subscribe(),
         };
         tokio::spawn(sync_loop.run());
-        Ok(Self { owner, reader, exchange, link, online, retry })
+        Ok(Self { owner, reader, exchange, link, online, retry, headroom })
     }
 
     /// The document as this edge has it: the core's outcome, or with changes of this edge that are still provisional.
@@ -123,8 +138,11 @@ impl Edge {
     /// Writes a document. Once answered it is fsynced at this edge and goes to the core when that can be reached.
     ///
     /// # Errors
-    /// A [`Problem`]; unless it says that the outcome is unknown, nothing changed.
+    /// A [`Problem`], of kind `disk-full` while the disk is nearly full; unless it says that the outcome is unknown, nothing changed.
     pub async fn write(&self, at: Address, request: WriteRequest) -> Answer<Written> {
+        if let Err(shortage) = self.headroom.check() {
+            return Err(Problem::new(Kind::DiskFull, format!("this edge takes no writes, {shortage}")));
+        }
         self.owner.answer(move |replica| replica.write(&at, &request)).await
     }
 
@@ -269,6 +287,24 @@ impl Documents for Edge {
 
     fn conflicts(&self, at: Address, _: Consistency) -> impl Future<Output = Answer<Conflicts>> + Send {
         Self::conflicts(self, at)
+    }
+}
+
+/// Looks at the disk again and again, until the edge stops.
+async fn watch_disk(headroom: Arc<Headroom>, owner: Owner) {
+    let every = async {
+        loop {
+            tokio::time::sleep(DISK_LOOK_INTERVAL).await;
+            let looking = Arc::clone(&headroom);
+            if tokio::task::spawn_blocking(move || looking.look()).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = owner.stopped().cancelled() => {}
+        () = every => {}
     }
 }
 

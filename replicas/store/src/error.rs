@@ -1,5 +1,6 @@
 //! What can go wrong in a store. Cloneable, because one failed write answers everybody whose rows were in it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,6 +85,14 @@ pub enum Error {
         /// Size of the batch in bytes.
         bytes: usize,
     },
+    /// A simulated disk is broken.
+    #[error("the simulated disk cannot {verb} {keyspace}")]
+    Broken {
+        /// What it was to do: "write" or "sync".
+        verb: &'static str,
+        /// What it was to do that with.
+        keyspace: String,
+    },
     /// A simulated machine has crashed since this handle was opened.
     #[error("the simulated machine has crashed since {keyspace} was opened")]
     Crashed {
@@ -110,4 +119,26 @@ pub enum Error {
         /// What the operating system said.
         source: Arc<std::io::Error>,
     },
+}
+
+impl Error {
+    /// Whether a database does not open because of what is in its files: opening it again will not help. Not so when the
+    /// operating system refuses something, or when the files are another version's.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let Self::Open { source, .. } = self else { return false };
+        match &**source {
+            ::fjall::Error::Io(error) | ::fjall::Error::Storage(::fjall::LsmError::Io(error)) => matches!(
+                error.kind(),
+                // A file that is there without what names it exists "already".
+                ErrorKind::NotFound
+                    | ErrorKind::AlreadyExists
+                    | ErrorKind::UnexpectedEof
+                    | ErrorKind::InvalidData
+                    | ErrorKind::InvalidInput
+            ),
+            ::fjall::Error::InvalidVersion(Some(_)) => false,
+            _ => true,
+        }
+    }
 }

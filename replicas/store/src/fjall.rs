@@ -16,6 +16,9 @@ use crate::{
     Batch, Direction, Durability, Error, KeyRange, Keyspace, Limit, LogDb, OrderedStore, Row, StateDb, limits,
 };
 
+#[cfg(test)]
+mod crashes;
+
 /// The only keyspace of a log database.
 const LOG_KEYSPACE: &str = "log";
 

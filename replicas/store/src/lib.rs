@@ -20,6 +20,7 @@ mod log_writer;
 mod measure;
 mod overlay;
 mod range;
+pub mod room;
 pub mod simulated;
 mod state_writer;
 #[cfg(test)]

@@ -25,6 +25,15 @@ pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows of the overlay that one step of a scan looks at.
 pub const SCAN_STEP_ROWS: usize = 1_024;
 
+/// Part of a disk that must be free for writes to be taken, in hundredths.
+pub const DISK_FREE_PERCENT_MIN: u64 = 5;
+/// What must be free on a small disk for writes to be taken, in bytes.
+pub const DISK_FREE_BYTES_MIN: u64 = 1 << 30;
+/// How much more must be free before a disk that was nearly full takes writes again, in hundredths of what must be.
+pub const DISK_SPARE_PERCENT: u64 = 10;
+/// How often somebody looks how much room a disk has.
+pub const DISK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Memory a keyspace of the state database fills before it goes to a file. Small, because there is one for each shard.
 pub const STATE_MEMTABLE_BYTES: u64 = 16 << 20;
 /// Memory the log fills before it goes to a file. Large, so that most entries are purged before they ever do.

@@ -4,17 +4,51 @@
 //! One seed gives the same losses for the same calls.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::range::first_out_of_order;
+use crate::room::{Room, Space};
 use crate::{Batch, Direction, Durability, Error, KeyRange, Keyspace, Limit, LogDb, OrderedStore, Row, StateDb};
+
+/// How much room a disk has while nobody says otherwise, in bytes.
+const ROOM_BYTES: u64 = 1 << 40;
 
 /// One machine's disk, with a log and a state database on it. Clones are the same disk.
 #[derive(Debug, Clone)]
-pub struct Disk(Arc<Mutex<Machine>>);
+pub struct Disk(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    machine: Mutex<Machine>,
+    /// Wakes writes that wait for a disk that is stuck.
+    moved: Condvar,
+}
+
+/// What a disk is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A commit to the log reaches the operating system.
+    LogWrite,
+    /// The log is put on the disk, with the commit that asked for it.
+    LogSync,
+    /// A commit to the state reaches the operating system.
+    StateWrite,
+    /// The state is put on the disk.
+    StateSync,
+}
+
+impl Operation {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::LogWrite | Self::StateWrite => "write",
+            Self::LogSync | Self::StateSync => "sync",
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Machine {
@@ -22,6 +56,11 @@ struct Machine {
     /// How often the machine has crashed: what a handle must have been opened under.
     boot: u64,
     full: bool,
+    /// Writes and syncs wait.
+    is_stuck: bool,
+    /// Which operation fails, and how many of them are still done.
+    breaks: Option<(Operation, u64)>,
+    room: Room,
     log: Rows,
     state: BTreeMap<String, Rows>,
     /// Keyspaces made so far.
@@ -48,26 +87,43 @@ impl Disk {
     pub fn new(seed: u64) -> Self {
         let (log, state) = (Rows::default(), BTreeMap::new());
         let (made, deleted) = (0, BTreeMap::new());
-        Self(Arc::new(Mutex::new(Machine { random: seed, boot: 0, full: false, log, state, made, deleted })))
+        let room = Room { free: ROOM_BYTES, total: ROOM_BYTES };
+        let (full, is_stuck, breaks) = (false, false, None);
+        let machine = Machine { random: seed, boot: 0, full, is_stuck, breaks, room, log, state, made, deleted };
+        Self(Arc::new(Shared { machine: Mutex::new(machine), moved: Condvar::new() }))
     }
 
     /// Opens the log database.
     #[must_use]
     pub fn log(&self) -> SimulatedLog {
-        SimulatedLog(Handle { disk: self.clone(), boot: self.0.lock().boot, part: Part::Log })
+        SimulatedLog(Handle { disk: self.clone(), boot: self.machine().boot, part: Part::Log })
     }
 
     /// Opens the state database.
     #[must_use]
     pub fn state(&self) -> SimulatedState {
-        SimulatedState { disk: self.clone(), boot: self.0.lock().boot }
+        SimulatedState { disk: self.clone(), boot: self.machine().boot }
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.0.machine.lock()
+    }
+
+    /// The machine once its disk moves.
+    fn moving(&self) -> MutexGuard<'_, Machine> {
+        let mut machine = self.machine();
+        while machine.is_stuck {
+            self.0.moved.wait(&mut machine);
+        }
+        machine
     }
 
     /// Stops the machine at once. Of each keyspace, what was synced is left, and a prefix of what was not. Everything
     /// opened before fails from here on.
     pub fn crash(&self) {
-        let machine = &mut *self.0.lock();
+        let machine = &mut *self.machine();
         machine.boot += 1;
+        machine.breaks = None;
         machine.deleted.clear();
         machine.log.crash(&mut machine.random);
         for rows in machine.state.values_mut() {
@@ -75,9 +131,37 @@ impl Disk {
         }
     }
 
+    /// The state database is empty from here on, as when it was damaged and moved aside. For a machine that has crashed.
+    pub fn lose_state(&self) {
+        self.machine().state.clear();
+    }
+
     /// From here on every write fails with [`Error::Full`], or no longer does.
     pub fn set_full(&self, full: bool) {
-        self.0.lock().full = full;
+        self.machine().full = full;
+    }
+
+    /// From here on every write and sync waits, on the thread that asks for it, or no longer does.
+    pub fn set_stuck(&self, is_stuck: bool) {
+        self.machine().is_stuck = is_stuck;
+        self.0.moved.notify_all();
+    }
+
+    /// So many more operations of a kind are done, then each fails with [`Error::Broken`], until the machine crashes. What
+    /// was to be synced by one that fails is as if it had never been asked for.
+    pub fn break_after(&self, operation: Operation, done: u64) {
+        self.machine().breaks = Some((operation, done));
+    }
+
+    /// From here on the disk says that it has this much room, whatever is written.
+    pub fn set_room(&self, room: Room) {
+        self.machine().room = room;
+    }
+}
+
+impl Space for Disk {
+    fn room(&self) -> io::Result<Room> {
+        Ok(self.machine().room)
     }
 }
 
@@ -152,6 +236,20 @@ enum Part {
 }
 
 impl Machine {
+    /// Whether an operation is done.
+    fn operate(&mut self, operation: Operation, keyspace: impl FnOnce() -> String) -> Result<(), Error> {
+        match &mut self.breaks {
+            Some((breaks, 0)) if *breaks == operation => {
+                Err(Error::Broken { verb: operation.verb(), keyspace: keyspace() })
+            }
+            Some((breaks, left)) if *breaks == operation => {
+                *left -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The rows, unless they are of a keyspace that was deleted.
     fn rows(&mut self, part: &Part) -> Option<&mut Rows> {
         match part {
@@ -178,7 +276,7 @@ impl Handle {
     }
 
     fn visible(&self) -> Result<Arc<BTreeMap<Bytes, Bytes>>, Error> {
-        let machine = &mut *self.disk.0.lock();
+        let machine = &mut *self.disk.machine();
         if machine.boot != self.boot {
             return Err(Error::Crashed { keyspace: self.name() });
         }
@@ -193,19 +291,22 @@ impl Handle {
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Error> {
-        let machine = &mut *self.disk.0.lock();
+        let machine = &mut *self.disk.moving();
         if machine.boot != self.boot {
             return Err(Error::Crashed { keyspace: self.name() });
         }
         if machine.full {
             return Err(Error::Full { keyspace: self.name(), rows: batch.len(), bytes: batch.bytes() });
         }
+        let write = if matches!(self.part, Part::Log) { Operation::LogWrite } else { Operation::StateWrite };
+        machine.operate(write, || self.name())?;
         // What is written to a deleted keyspace is lost.
         if let Some(rows) = machine.rows(&self.part) {
             rows.commit(batch);
-            if durability == Durability::Synced {
-                rows.sync();
-            }
+        }
+        if durability == Durability::Synced {
+            machine.operate(Operation::LogSync, || self.name())?;
+            machine.log.sync();
         }
         Ok(())
     }
@@ -253,7 +354,7 @@ impl StateDb for SimulatedState {
         if name.is_empty() || name.len() > usize::from(u8::MAX) {
             return Err(Error::KeyspaceName { name: name.to_owned() });
         }
-        let machine = &mut *self.disk.0.lock();
+        let machine = &mut *self.disk.machine();
         if machine.boot != self.boot {
             return Err(Error::Crashed { keyspace: name.to_owned() });
         }
@@ -270,11 +371,11 @@ impl StateDb for SimulatedState {
     }
 
     fn keyspaces(&self) -> Vec<String> {
-        self.disk.0.lock().state.keys().cloned().collect()
+        self.disk.machine().state.keys().cloned().collect()
     }
 
     fn delete_keyspace(&self, name: &str) -> Result<(), Error> {
-        let machine = &mut *self.disk.0.lock();
+        let machine = &mut *self.disk.machine();
         if machine.boot != self.boot {
             return Err(Error::Crashed { keyspace: name.to_owned() });
         }
@@ -285,10 +386,12 @@ impl StateDb for SimulatedState {
     }
 
     fn sync(&self) -> Result<(), Error> {
-        let machine = &mut *self.disk.0.lock();
+        let machine = &mut *self.disk.moving();
+        let name = || "the state database".to_owned();
         if machine.boot != self.boot {
-            return Err(Error::Crashed { keyspace: "the state database".to_owned() });
+            return Err(Error::Crashed { keyspace: name() });
         }
+        machine.operate(Operation::StateSync, name)?;
         machine.state.values_mut().for_each(Rows::sync);
         Ok(())
     }
@@ -444,6 +547,27 @@ mod tests {
         assert!(is_crashed(log.get(b"key").map(drop)));
         assert!(is_crashed(keyspace.snapshot().get(b"key").map(drop)));
         assert_eq!(prefix(&disk.log()), 0);
+    }
+
+    /// Which of five synced commits, and syncs of the state, fail, and what a crash leaves of those before.
+    #[test]
+    fn a_broken_disk_fails_from_one_operation_on() {
+        for operation in [Operation::LogWrite, Operation::LogSync, Operation::StateWrite, Operation::StateSync] {
+            let disk = Disk::new(1);
+            let (log, state) = (disk.log(), disk.state());
+            let keyspace = state.keyspace("a").unwrap();
+            disk.break_after(operation, 2);
+            let committed = (0..5).map(|key| log.commit(one(key), Durability::Synced));
+            let log_done = committed.take_while(Result::is_ok).count();
+            let written = (0..5).map(|key| keyspace.commit(one(key)).and_then(|()| state.sync()));
+            let state_done = written.take_while(Result::is_ok).count();
+            let is_log = matches!(operation, Operation::LogWrite | Operation::LogSync);
+            assert_eq!((log_done, state_done), if is_log { (2, 5) } else { (5, 2) }, "{operation:?}");
+            disk.crash();
+            assert!((log_done..6).contains(&usize::from(prefix(&disk.log()))));
+            assert!((state_done..6).contains(&usize::from(prefix(&*disk.state().keyspace("a").unwrap()))));
+            disk.log().commit(one(9), Durability::Synced).unwrap();
+        }
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl Machine {
             log,
             log_writer: Arc::clone(&log_writer),
             state: Arc::clone(&state),
+            space: Arc::new(self.disk.clone()),
             network: wires.plug(self.id),
             clock: Arc::new(SimulatedClock { now_us: Arc::clone(&self.now_us), skew_ms: Arc::clone(&self.skew_ms) }),
             random: Arc::new(SimulatedRandom(Mutex::new(random))),

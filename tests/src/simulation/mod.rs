@@ -21,7 +21,7 @@ use skerry_host::catalog::Step;
 use skerry_host::consensus::log_store::inspect;
 use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
-use skerry_host::documents::keys::fold;
+use skerry_host::documents::keys;
 use skerry_host::node::{Node, Reads};
 use skerry_model::policy::Policy;
 use skerry_model::{CollectionName, NodeId, ShardId};
@@ -406,9 +406,9 @@ impl World {
         }
         self.clients.hear();
         self.count_snapshots();
-        // A full disk stops a node; nothing else may.
+        // A disk that is full or broken stops a node; nothing else may.
         for machine in &self.machines {
-            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("is full")) {
+            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("the simulated disk")) {
                 return Err(format!("node {} stopped by itself: {reason}", machine.id));
             }
         }
@@ -571,7 +571,7 @@ fn digest(machine: &Machine, shard: ShardId) -> Option<blake3::Hash> {
     let store = node.shard(shard)?.state.store();
     let rows = store.scan(&KeyRange::all(), Limit::rows(usize::MAX), Direction::Forward).ok()?;
     let mut hasher = blake3::Hasher::new();
-    for (key, value) in rows.iter().filter(|(key, _)| !fold::is_fold(key)) {
+    for (key, value) in rows.iter().filter(|(key, _)| !keys::is_local(key)) {
         hasher.update(&(key.len() as u64).to_le_bytes()).update(key);
         hasher.update(&(value.len() as u64).to_le_bytes()).update(value);
     }

@@ -12,7 +12,7 @@ use skerry_channel::message::{Push, Pushed};
 use skerry_model::{CatalogVersion, NodeId, PluginDigest, PluginName, ShardId};
 
 use super::super::snapshot;
-use super::super::types::TypeConfig;
+use super::super::types::{LogId, TypeConfig};
 use crate::catalog::Step;
 
 /// Which connection a request takes.
@@ -75,6 +75,15 @@ pub enum Request {
     HasPlugin(PluginDigest),
     /// The leader is to hand its leadership to this node.
     HandOver(NodeId),
+    /// Whether the node's disk is nearly full, so that it must not lead.
+    IsLowOnDisk,
+    /// The next part of a snapshot, for a node that cannot start without one.
+    Fetch {
+        /// The node.
+        node: NodeId,
+        /// The snapshot that it is at, and the chunk it wants; none to begin.
+        at: Option<(LogId, u64)>,
+    },
 }
 
 /// What a node answers.
@@ -104,6 +113,10 @@ pub enum Response {
     HasPlugin(Result<(), String>),
     /// The leadership is being handed over.
     HandedOver,
+    /// To a question about the disk.
+    IsLowOnDisk(bool),
+    /// A part of a snapshot; none where nothing has been applied.
+    Fetched(Option<snapshot::Part>),
     /// This node is not the leader; nothing was done.
     NotLeader(Option<NodeId>),
     /// The node cannot answer; nothing is known of what was done.

@@ -70,6 +70,7 @@ impl Generations {
     pub(crate) async fn complete(&self, generation: u64, header: Bytes) -> Result<ShardStore, Error> {
         let store = self.writer.shard(&name(self.shard, generation))?;
         let mut batch = Batch::new();
+        batch.put(header::received_key(), header.clone());
         batch.put(header::key(), header);
         store.install(batch).await?;
         store.flush().await?;

@@ -7,6 +7,7 @@
 //! its header row, which is written last.
 
 mod chunk;
+mod fetches;
 mod generations;
 mod outgoing;
 mod receiver;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use openraft::type_config::alias::SnapshotOf;
 use serde::{Deserialize, Serialize};
 
+pub use fetches::Fetches;
 pub use generations::{Generations, current_rows};
 pub use outgoing::Outgoing;
 pub(crate) use outgoing::stored;
@@ -25,7 +27,7 @@ pub use receiver::Receiver;
 pub use sender::{Failure, send};
 
 use super::types::{LogId, TypeConfig, Vote};
-use crate::documents::keys::{self, fold, header};
+use crate::documents::keys::{self, header};
 use crate::limits::{
     EFFECTS_COMPARED_EVERY, LOG_ENTRIES_BETWEEN_SNAPSHOTS, LOG_ENTRIES_KEPT, LOG_PURGE_ENTRIES_MIN,
     SNAPSHOT_CHUNK_BYTES,
@@ -156,7 +158,7 @@ pub enum Error {
     Stopped(String),
 }
 
-/// Whether a row stays out of a snapshot's chunks: folds differ from node to node, and the header comes at the end.
+/// Whether a row stays out of a snapshot's chunks: what is local to a node, and the header, which comes at the end.
 fn stays_behind(key: &[u8]) -> bool {
-    fold::is_fold(key) || *key == *header::key()
+    keys::is_local(key) || *key == *header::key()
 }

@@ -100,6 +100,6 @@ where
 }
 
 /// How long so many bytes may take at the least.
-fn time_for(bytes: usize) -> Duration {
+pub(super) fn time_for(bytes: usize) -> Duration {
     Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / SNAPSHOT_BYTES_PER_SECOND_MAX)
 }

@@ -99,7 +99,7 @@ impl Node {
     /// The rows that are the same on every node.
     fn rows(&self) -> Vec<Row> {
         let rows = self.state.store().scan(&KeyRange::all(), Limit::rows(usize::MAX), Direction::Forward).unwrap();
-        rows.into_iter().filter(|(key, _)| !fold::is_fold(key)).collect()
+        rows.into_iter().filter(|(key, _)| !keys::is_local(key)).collect()
     }
 
     /// Takes a part as a follower whose openraft installs whatever it is given.

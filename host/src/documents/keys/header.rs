@@ -30,6 +30,13 @@ pub const fn key() -> Bytes {
     Bytes::from_static(&[Kind::Header as u8])
 }
 
+/// The key of the header that a generation was completed with, when it came as a snapshot: what is applied above it came
+/// from this node's own log. Local to the node.
+#[must_use]
+pub const fn received_key() -> Bytes {
+    Bytes::from_static(&[Kind::Received as u8])
+}
+
 /// The key of the membership, a row of its own because it seldom changes.
 #[must_use]
 pub const fn membership_key() -> Bytes {

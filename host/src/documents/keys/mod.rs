@@ -25,12 +25,19 @@ enum Kind {
     Plugin = 0x03,
     PluginChunk = 0x04,
     Membership = 0x05,
+    Received = 0x06,
     Head = 0x10,
     Version = 0x11,
     Change = 0x12,
     Fold = 0x13,
     Feed = 0x20,
     Watermark = 0x30,
+}
+
+/// Whether a row is local to a node: on others at the same log id it is different, or not there at all.
+#[must_use]
+pub fn is_local(key: &[u8]) -> bool {
+    fold::is_fold(key) || *key == *header::received_key()
 }
 
 const FORMAT: u8 = 1;

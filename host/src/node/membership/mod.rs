@@ -134,6 +134,10 @@ impl Node {
         if !self.reachable().await.contains(&to) {
             return Err(Problem::new(Kind::Refused, format!("node {to} does not answer")));
         }
+        if !self.low_on_disk(&shard, BTreeSet::from([to])).await.is_empty() {
+            let detail = format!("the disk of node {to} is nearly full, so it must not lead");
+            return Err(Problem::new(Kind::Refused, detail));
+        }
         let deadline = Instant::now() + PROPOSAL_TIMEOUT;
         while shard.leader() != Some(to) {
             if Instant::now() >= deadline {
@@ -163,15 +167,20 @@ impl Node {
     /// is in the group no longer does not campaign.
     pub(super) async fn steer(self, shard: Arc<Shard>) {
         let mut leads_since: Option<Instant> = None;
+        let mut led_at = Instant::now();
         loop {
             tokio::time::sleep(STEER_PAUSE).await;
+            shard.fetches.forget_idle();
             let catalog = self.catalog_shard().state.catalog();
             // Any of them may lead, and requests must find the way there.
             for (node, address) in shard.addresses() {
                 self.0.peers.learn(node, &address);
             }
-            if catalog.members.is_gone(self.0.id) && !shard.nodes().contains(&self.0.id) {
+            let is_gone = catalog.members.is_gone(self.0.id) && !shard.nodes().contains(&self.0.id);
+            if is_gone || self.holds_back(&shard, &mut led_at).await {
                 shard.raft.runtime_config().elect(false);
+            } else if Instant::now() >= self.0.votes_from {
+                shard.raft.runtime_config().elect(true);
             }
             if !shard.raft.is_leader() {
                 leads_since = None;
@@ -182,7 +191,12 @@ impl Node {
             let wanted = self.wanted(&catalog);
             let mut group = shard.group();
             group.preferred = (since.elapsed() >= SPREAD_AFTER).then(|| self.preferred(&shard, &wanted)).flatten();
-            if let Some(step) = plan::next(&wanted, &group) {
+            let mut step = plan::next(&wanted, &group);
+            if self.headroom().is_low() || matches!(step, Some(Step::HandOver(_))) {
+                group.low = self.low_on_disk(&shard, shard.voters()).await;
+                step = plan::next(&wanted, &group);
+            }
+            if let Some(step) = step {
                 tracing::info!(shard = %shard.id, ?step, "the group changes");
                 shard.carry_out(step).await;
             }
@@ -267,6 +281,7 @@ impl Shard {
             matched: matched.chain([(metrics.id, last)]).collect(),
             last,
             preferred: None,
+            low: BTreeSet::new(),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Group {
     pub(super) last: u64,
     /// Who should lead, so that leaders are spread over the nodes; if anybody in particular should.
     pub(super) preferred: Option<NodeId>,
+    /// Those whose disks are nearly full, as far as they were asked: they lead only where nobody else can.
+    pub(super) low: BTreeSet<NodeId>,
 }
 
 /// What to do next.
@@ -75,7 +77,9 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
         let drained = wanted.get(node).is_some_and(|wanted| wanted.drained);
         *node != group.leader && stays(node) && !drained && voters.contains(node) && has_caught_up(node)
     };
-    let successor = || group.preferred.filter(|node| may_lead(node)).or_else(|| voters.iter().copied().find(may_lead));
+    let is_fit = |node: &NodeId| may_lead(node) && !group.low.contains(node);
+    let fit = || group.preferred.filter(is_fit).or_else(|| voters.iter().copied().find(is_fit));
+    let successor = || fit().or_else(|| voters.iter().copied().find(may_lead));
     if let Some(leaving) = voters.iter().find(|node| !stays(node)) {
         if *leaving == group.leader {
             return successor().map(Step::HandOver);
@@ -92,7 +96,10 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
     if is_drained {
         return successor().map(Step::HandOver);
     }
-    group.preferred.filter(|node| may_lead(node)).map(Step::HandOver)
+    if group.low.contains(&group.leader) {
+        return fit().map(Step::HandOver);
+    }
+    group.preferred.filter(is_fit).map(Step::HandOver)
 }
 
 #[cfg(test)]
@@ -121,6 +128,7 @@ mod tests {
             nodes,
             last: 1_000,
             preferred: None,
+            low: BTreeSet::new(),
         }
     }
 
@@ -197,5 +205,22 @@ mod tests {
         assert_eq!(next(&want, &calm), None);
         want.get_mut(&NodeId::new(1)).unwrap().drained = true;
         assert_eq!(next(&want, &calm), Some(Step::HandOver(NodeId::new(2))));
+    }
+
+    #[test]
+    fn a_leader_with_a_full_disk_hands_over_to_one_with_room() {
+        let mut want = wanted(&[1, 2, 3]);
+        let mut full = group(&[1, 2, 3], &[]);
+        full.low = ids(&[1, 2]);
+        assert_eq!(next(&want, &full), Some(Step::HandOver(NodeId::new(3))));
+        full.low = ids(&[1, 2, 3]);
+        assert_eq!(next(&want, &full), None);
+        full.low = ids(&[3]);
+        full.preferred = Some(NodeId::new(3));
+        assert_eq!(next(&want, &full), None);
+        // Who is to lead no more goes to one with a full disk where there is no other.
+        full.low = ids(&[2, 3]);
+        want.get_mut(&NodeId::new(1)).unwrap().drained = true;
+        assert_eq!(next(&want, &full), Some(Step::HandOver(NodeId::new(2))));
     }
 }

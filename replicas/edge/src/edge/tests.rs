@@ -14,6 +14,8 @@ use skerry_channel::frame;
 use skerry_channel::message::{Answer, Request};
 use skerry_model::PluginDigest;
 use skerry_model::engine::Write;
+use skerry_store::room::Room;
+use skerry_store::simulated::Disk;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -52,6 +54,11 @@ struct World {
 
 /// One edge whose first core URL leads nowhere.
 async fn world() -> World {
+    world_on(Disk::new(0)).await
+}
+
+/// The same, with as much room as this disk says.
+async fn world_on(disk: Disk) -> World {
     let core: SharedCore = Arc::new(Mutex::new(Core::new(4)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let core_url = format!("http://{}", listener.local_addr().unwrap());
@@ -62,14 +69,13 @@ async fn world() -> World {
     tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let edge = Edge::open(EdgeOptions {
+    let options = EdgeOptions {
         replica: "shop".parse().unwrap(),
         cores: vec![format!("http://{nobody}"), core_url],
         data: folder.path().to_owned(),
         subscription: Subscription::All,
-    })
-    .await
-    .unwrap();
+    };
+    let edge = Edge::open_on(options, Arc::new(disk)).await.unwrap();
     let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(http::serve(edge.clone(), listener, std::future::pending()));
@@ -177,5 +183,25 @@ async fn concurrent_writes_share_commits_and_all_arrive() {
     let fields: usize =
         (0..7).map(|number| core.lock().view(&format!("d{number}")).unwrap().as_object().unwrap().len()).sum();
     assert_eq!(fields, 200);
+    edge.close().await.unwrap();
+}
+
+/// A nearly full disk refuses an edge's own writes; reads go on, and so do writes when there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_writes_and_reads_go_on() {
+    let disk = Disk::new(0);
+    let World { edge, client, _folder, .. } = world_on(disk.clone()).await;
+    until("it is ready", async || edge.is_ready()).await;
+    let any = Conditions::default();
+    client.put(&at("rope"), &object(json!({"n": 1})), &any).await.unwrap();
+    disk.set_room(Room { free: 0, total: 1 << 40 });
+    until("writes are refused", async || {
+        let written = client.put(&at("rope"), &object(json!({"n": 1})), &any).await;
+        written.is_err_and(|error| error.problem().unwrap().kind == Kind::DiskFull)
+    })
+    .await;
+    assert_eq!(client.get(&at("rope"), Consistency::Local).await.unwrap().view.bytes().as_ref(), br#"{"n":1}"#);
+    disk.set_room(Room { free: 1 << 40, total: 1 << 40 });
+    until("writes are taken", async || client.put(&at("rope"), &object(json!({"n": 2})), &any).await.is_ok()).await;
     edge.close().await.unwrap();
 }

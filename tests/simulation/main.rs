@@ -1,6 +1,8 @@
 //! Whole clusters in deterministic simulation. `cargo xtask sim` runs more of it, and replays one seed.
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod effects;
 #[cfg(test)]
 mod seeds;

@@ -36,11 +36,25 @@ pub enum Kind {
     Transfer,
     /// A node was put in another one's place.
     Replace,
+    /// An edge's process was killed.
+    EdgeCrash,
+    /// An edge's machine stopped in the middle of a commit.
+    EdgeCommitCut,
+    /// An edge was cut off from every node.
+    EdgeCutOff,
+    /// An edge's clock jumped, by decades as like as not.
+    EdgeClock,
+    /// A request of an edge was lost.
+    RequestLost,
+    /// A node had done what an edge asked, and the answer was lost.
+    AnswerLost,
+    /// A request of an edge came once more, and later.
+    RequestRepeated,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::CutOff,
         Self::Lost,
         Self::Repeated,
@@ -56,6 +70,13 @@ impl Kind {
         Self::FullDisk,
         Self::Transfer,
         Self::Replace,
+        Self::EdgeCrash,
+        Self::EdgeCommitCut,
+        Self::EdgeCutOff,
+        Self::EdgeClock,
+        Self::RequestLost,
+        Self::AnswerLost,
+        Self::RequestRepeated,
     ];
 }
 

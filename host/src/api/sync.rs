@@ -9,7 +9,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::FutureExt;
-use skerry_api::documents::Consistency;
 use skerry_api::payload::RawBody;
 use skerry_api::problem::{Kind, Problem};
 use skerry_channel::limits::{
@@ -118,7 +117,6 @@ impl Node {
             return Err(Problem::new(Kind::Malformed, detail));
         }
         let deadline = Instant::now() + Duration::from_millis(u64::from(pull.wait_ms.min(PULL_WAIT_MS_MAX)));
-        let mut is_fresh = false;
         loop {
             // Taken before the reads, so that nothing applied in between is slept through.
             let mut progress: Vec<_> = self.shards().iter().map(|shard| shard.state.watch()).collect();
@@ -126,17 +124,15 @@ impl Node {
             let batches = self.batches_aside(&pull).await?;
             let catalog = self.newest_local_catalog();
             let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
-            if !batches.is_empty() || catalog.is_some() || is_fresh {
+            if !batches.is_empty() || catalog.is_some() {
                 return Ok(Answer::Pulled(Pulled { batches, catalog, timeline }));
             }
             let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
+            // That nothing is new may only be said by a node that hears what is: one that is cut off, or no longer part of
+            // the cluster, turns the edge away to another. What was news to this node wakes the wait below.
+            self.be_in_touch().await?;
             if timeout_at(deadline, futures::future::select_all(changed)).await.is_err() {
-                // That nothing is new may only be said by a node that hears what is: one that is cut off, or no longer part
-                // of the cluster, turns the edge away to another.
-                for shard in self.shards() {
-                    self.be_as_fresh_as(shard, Consistency::Linearizable).await?;
-                }
-                is_fresh = true;
+                return Ok(Answer::Pulled(Pulled { batches: Vec::new(), catalog: None, timeline }));
             }
         }
     }

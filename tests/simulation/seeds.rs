@@ -1,5 +1,6 @@
 //! Many seeds hold, and each gives the same trace twice.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ struct Total {
     stored: usize,
     elections: u64,
     snapshots: u64,
+    sizes: BTreeSet<usize>,
+    apart_ms: u64,
     faults: Counts,
 }
 
@@ -73,6 +76,8 @@ fn every_seed_holds() {
             total.stored += report.stored;
             total.elections += report.elections;
             total.snapshots += report.snapshots;
+            total.sizes.extend(report.sizes);
+            total.apart_ms = total.apart_ms.max(report.apart_ms);
             total.faults.merge(&report.faults);
         }
     };
@@ -85,10 +90,10 @@ fn every_seed_holds() {
             }
         }
     });
-    let Total { held, answered, stored, elections, snapshots, faults } = total.into_inner();
+    let Total { held, answered, stored, elections, snapshots, sizes, apart_ms, faults } = total.into_inner();
     let said = format!(
         "{held} of {seeds} seeds from {from} hold: {answered} operations, {stored} writes beside and at edges, {elections} \
-         terms with a leader, {snapshots} snapshots installed; {faults}"
+         terms with a leader, {snapshots} snapshots installed, {sizes:?} voters, clocks {apart_ms} ms apart; {faults}"
     );
     // Past the test runner, which keeps what a test that passes prints.
     writeln!(std::io::stderr(), "{said}").expect("standard error is open");
@@ -96,5 +101,7 @@ fn every_seed_holds() {
     if held >= SEEDS {
         assert!(faults.missing().is_empty(), "never injected: {:?}", faults.missing());
         assert!(snapshots > 0, "no node came back by snapshot");
+        assert!((1..=7).all(|size| sizes.contains(&size)), "clusters had {sizes:?} voters, not each from 1 to 7");
+        assert_eq!(apart_ms, 500, "the bound of the fault model");
     }
 }

@@ -26,8 +26,10 @@ pub enum Kind {
     PowerLoss,
     /// A process stood still while time went on.
     Pause,
-    /// A clock jumped.
+    /// A clock was off from the beginning.
     Skew,
+    /// A clock made a step, forwards or backwards.
+    ClockJump,
     /// A disk was slow.
     SlowDisk,
     /// A disk was full.
@@ -36,6 +38,10 @@ pub enum Kind {
     Transfer,
     /// A node was put in another one's place.
     Replace,
+    /// A node came beside the others.
+    Add,
+    /// A node left.
+    Remove,
     /// An edge's process was killed.
     EdgeCrash,
     /// An edge's machine stopped in the middle of a commit.
@@ -54,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::CutOff,
         Self::Lost,
         Self::Repeated,
@@ -66,10 +72,13 @@ impl Kind {
         Self::PowerLoss,
         Self::Pause,
         Self::Skew,
+        Self::ClockJump,
         Self::SlowDisk,
         Self::FullDisk,
         Self::Transfer,
         Self::Replace,
+        Self::Add,
+        Self::Remove,
         Self::EdgeCrash,
         Self::EdgeCommitCut,
         Self::EdgeCutOff,

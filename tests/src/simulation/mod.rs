@@ -11,8 +11,10 @@ pub mod machine;
 pub mod network;
 mod storm;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -123,6 +125,10 @@ pub struct Report {
     pub elections: u64,
     /// Snapshots that nodes came back by.
     pub snapshots: u64,
+    /// How many voters the first shard had.
+    pub sizes: BTreeSet<usize>,
+    /// How far clocks of nodes were apart at most, in milliseconds.
+    pub apart_ms: u64,
     /// A digest of all that was delivered: the same seed gives the same one.
     pub trace: String,
 }
@@ -172,10 +178,14 @@ pub struct World {
     checkers: Vec<Box<dyn Checker>>,
     logs_due_us: u64,
     /// The leaders that were seen.
-    leaders: std::collections::BTreeSet<(ShardId, u64)>,
+    leaders: BTreeSet<(ShardId, u64)>,
     /// The generation that each shard has reached on each node: every snapshot that is installed makes another.
-    generations: std::collections::BTreeMap<(NodeId, ShardId), u64>,
+    generations: BTreeMap<(NodeId, ShardId), u64>,
     faults: Counts,
+    /// Nodes that were asked to leave.
+    leaving: BTreeSet<NodeId>,
+    sizes: BTreeSet<usize>,
+    apart_ms: u64,
     /// Votes that nodes granted to others.
     granted: usize,
 }
@@ -209,9 +219,12 @@ impl World {
             edges: Edges::new(random.random(), setup.edges, cores),
             checkers: checkers::all(),
             logs_due_us: 0,
-            leaders: std::collections::BTreeSet::new(),
-            generations: std::collections::BTreeMap::new(),
+            leaders: BTreeSet::new(),
+            generations: BTreeMap::new(),
             faults: Counts::default(),
+            leaving: BTreeSet::new(),
+            sizes: BTreeSet::new(),
+            apart_ms: 0,
             granted: 0,
         }
     }
@@ -219,7 +232,7 @@ impl World {
     fn live(&mut self, setup: &Setup) -> Result<(), String> {
         self.start_all();
         self.found()?;
-        let mut storm = Storm::new(setup.seed);
+        let mut storm = Storm::begin(setup.seed, self);
         let end = self.now_us + setup.storm_us;
         while self.now_us < end {
             storm.blow(self);
@@ -425,15 +438,20 @@ impl World {
         self.edges.tick(self.now_us, TICK, &self.machines, &self.runs);
         self.clients.hear();
         self.count_snapshots();
-        // A full disk stops a node; nothing else may.
+        // A full disk stops a node, and so does a start after it was removed; nothing else may.
         for machine in &self.machines {
-            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("is full")) {
+            let was_removed = self.leaving.contains(&machine.id);
+            let may_stop = |reason: &String| {
+                reason.contains("is full") || (was_removed && reason.contains("is not part of this cluster"))
+            };
+            if let Some(reason) = machine.ended().filter(|reason| !may_stop(reason)) {
                 return Err(format!("node {} stopped by itself: {reason}", machine.id));
             }
         }
         let with_logs = self.now_us >= self.logs_due_us;
         if with_logs {
             self.logs_due_us = self.now_us + LOGS_EVERY_US;
+            self.measure();
         }
         let mut view = self.view(with_logs)?;
         view.grants = self.wires.take_grants();
@@ -445,6 +463,17 @@ impl World {
             }
         }
         checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+    }
+
+    /// How large the cluster is while somebody leads it, and how far its clocks are apart.
+    fn measure(&mut self) {
+        let voters = self.voters().len();
+        if voters > 0 {
+            self.sizes.insert(voters);
+        }
+        let clocks = || self.machines.iter().map(|machine| machine.skew_ms.load(Ordering::Relaxed));
+        let apart = clocks().max().zip(clocks().min()).map_or(0, |(last, first)| last.abs_diff(first));
+        self.apart_ms = self.apart_ms.max(apart);
     }
 
     fn count_snapshots(&mut self) {
@@ -575,7 +604,7 @@ impl World {
     /// Whether all shards have the same voters, and nobody else.
     fn has_settled(&self) -> bool {
         let Some(node) = self.leader().and_then(|at| self.machines[at].node()) else { return false };
-        let wanted: std::collections::BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
+        let wanted: BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
         node.shards().iter().all(|shard| shard.voters() == wanted && shard.nodes() == wanted)
     }
 
@@ -608,6 +637,8 @@ impl World {
             answered: self.clients.history.answered(),
             elections: self.leaders.len() as u64,
             snapshots: self.generations.values().sum(),
+            sizes: self.sizes.clone(),
+            apart_ms: self.apart_ms,
             stored: self.edges.stored().len(),
             trace: trace.finalize().to_hex()[..16].to_owned(),
         }

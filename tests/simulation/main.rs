@@ -5,6 +5,8 @@ mod edges;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod membership;
+#[cfg(test)]
 mod seeds;
 #[cfg(test)]
 mod snapshots;

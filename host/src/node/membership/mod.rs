@@ -106,7 +106,8 @@ impl Node {
             return refused(format!("node {node} is part of this cluster already: take an id that no node ever had"));
         }
         if let Some(leaves) = leaves.filter(|leaves| wanted.contains_key(leaves)) {
-            let rest: BTreeSet<NodeId> = wanted.into_keys().filter(|node| *node != leaves).collect();
+            let stay = self.members_now().into_iter().map(|(node, _)| node);
+            let rest: BTreeSet<NodeId> = stay.filter(|node| *node != leaves).collect();
             let up = self.reachable().await;
             if !quorum::is_quorum(std::slice::from_ref(&rest), &up) {
                 let up = rest.intersection(&up).count();
@@ -114,6 +115,11 @@ impl Node {
                     "without node {leaves}, {up} of {} nodes answer, which is no majority: bring others back first",
                     rest.len()
                 ));
+            }
+            // Who left when this one took its place is gone for good, and must not be wanted again without it.
+            let replaced = catalog.members.replaced.iter().filter(|(_, successor)| **successor == leaves);
+            for (old, _) in replaced.filter(|(old, _)| self.shards().iter().all(|shard| !shard.nodes().contains(old))) {
+                self.change_catalog(catalog::Step::Members(MemberStep::Remove(*old))).await?;
             }
         }
         self.change_catalog(catalog::Step::Members(step)).await

@@ -42,6 +42,22 @@ impl Node {
         wanted.collect()
     }
 
+    /// The nodes that are wanted in a shard's group. Shard 0 lets go of a node last: one that hears of no further catalog would
+    /// steer the groups that it leads by an old one.
+    fn wanted_in(&self, shard: &Shard, catalog: &Catalog) -> BTreeMap<NodeId, Wanted> {
+        let mut wanted = self.wanted(catalog);
+        if shard.id != self.catalog_shard().id {
+            return wanted;
+        }
+        let others = &self.shards()[1..];
+        for (node, address) in shard.addresses() {
+            if catalog.members.is_leaving(node) && others.iter().any(|other| other.may_hold(node)) {
+                wanted.insert(node, Wanted { address, drained: true, until: None });
+            }
+        }
+        wanted
+    }
+
     /// The nodes that are wanted, without those whose successor is there, and where they are reached.
     #[must_use]
     pub fn members_now(&self) -> Vec<(NodeId, NodeAddress)> {
@@ -185,7 +201,7 @@ impl Node {
             }
             self.compare_effects(&shard).await;
             let since = *leads_since.get_or_insert_with(Instant::now);
-            let wanted = self.wanted(&catalog);
+            let wanted = self.wanted_in(&shard, &catalog);
             let mut group = shard.group();
             group.preferred = (since.elapsed() >= SPREAD_AFTER).then(|| self.preferred(&shard, &wanted)).flatten();
             if let Some(step) = plan::next(&wanted, &group) {

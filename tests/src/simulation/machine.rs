@@ -175,7 +175,8 @@ impl Machine {
         let own = plan.founders.iter().chain(&plan.spares).find(|(id, _)| *id == self.id).expect("it is in the plan");
         let mut members = plan.founders.clone();
         if !members.contains(own) {
-            members.push(own.clone());
+            // Of the founders none may be left, so whoever comes later is told of the others that may be there.
+            members.extend(plan.spares.iter().cloned());
         }
         let mut random = StdRng::seed_from_u64(self.seed);
         self.seed = random.next_u64();

@@ -41,6 +41,8 @@ pub const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a read waits for the node to catch up with the leader.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a node that has heard how far its shards have come may say that nothing is new.
+pub const IN_TOUCH: Duration = Duration::from_secs(5);
 /// Evaluations of merge documents that run at once.
 pub const EVALUATION_THREADS: usize = 4;
 /// A frame between nodes.

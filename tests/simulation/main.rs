@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod disks;
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod effects;
+#[cfg(test)]
+mod membership;
 #[cfg(test)]
 mod rebuilds;
 #[cfg(test)]

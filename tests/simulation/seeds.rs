@@ -1,5 +1,6 @@
 //! Many seeds hold, and each gives the same trace twice.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +11,21 @@ use skerry_tests::simulation::faults::Counts;
 use skerry_tests::simulation::{Setup, run};
 
 /// Seeds of an ordinary test run, and how long it takes at most: what does not fit is left out, and said.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 60;
 const MINUTES: u64 = 2;
+
+/// What many seeds came to.
+#[derive(Default)]
+struct Total {
+    held: u64,
+    answered: usize,
+    stored: usize,
+    elections: u64,
+    snapshots: u64,
+    sizes: BTreeSet<usize>,
+    apart_ms: u64,
+    faults: Counts,
+}
 
 /// A number from the environment.
 fn number(variable: &str) -> Option<u64> {
@@ -21,11 +35,14 @@ fn number(variable: &str) -> Option<u64> {
 /// A seed decides everything: run twice, it delivers the same bytes at the same moments.
 #[test]
 fn one_seed_gives_one_trace() {
-    for seed in [1, 2, 3] {
+    let mut stored = 0;
+    for seed in 1..=8 {
         let traces = [(); 2].map(|()| run(&Setup::of(seed)).unwrap_or_else(|failure| panic!("{failure}")));
         assert_eq!(traces[0].trace, traces[1].trace, "seed {seed}");
         assert!(traces[0].answered > 0);
+        stored += traces[0].stored;
     }
+    assert!(stored > 0, "no edge took part");
 }
 
 /// Every seed from SKERRY_FROM on holds, SKERRY_SEEDS of them or as many as fit in SKERRY_MINUTES; SKERRY_SEED replays
@@ -42,7 +59,7 @@ fn every_seed_holds() {
     let deadline = Instant::now() + Duration::from_secs(60 * number("SKERRY_MINUTES").unwrap_or(MINUTES));
     let next = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
-    let total = Mutex::new((0_u64, 0_usize, 0_u64, 0_u64, Counts::default()));
+    let total = Mutex::new(Total::default());
     let work = || {
         while !failed.load(Ordering::Relaxed) && Instant::now() < deadline {
             let seed = from + next.fetch_add(1, Ordering::Relaxed);
@@ -54,11 +71,14 @@ fn every_seed_holds() {
                 panic!("{failure}")
             });
             let mut total = total.lock();
-            total.0 += 1;
-            total.1 += report.answered;
-            total.2 += report.elections;
-            total.3 += report.snapshots;
-            total.4.merge(&report.faults);
+            total.held += 1;
+            total.answered += report.answered;
+            total.stored += report.stored;
+            total.elections += report.elections;
+            total.snapshots += report.snapshots;
+            total.sizes.extend(report.sizes);
+            total.apart_ms = total.apart_ms.max(report.apart_ms);
+            total.faults.merge(&report.faults);
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -70,10 +90,10 @@ fn every_seed_holds() {
             }
         }
     });
-    let (held, answered, elections, snapshots, faults) = total.into_inner();
+    let Total { held, answered, stored, elections, snapshots, sizes, apart_ms, faults } = total.into_inner();
     let said = format!(
-        "{held} of {seeds} seeds from {from} hold: {answered} operations, {elections} terms with a leader, {snapshots} \
-         snapshots installed; {faults}"
+        "{held} of {seeds} seeds from {from} hold: {answered} operations, {stored} writes beside and at edges, {elections} \
+         terms with a leader, {snapshots} snapshots installed, {sizes:?} voters, clocks {apart_ms} ms apart; {faults}"
     );
     // Past the test runner, which keeps what a test that passes prints.
     writeln!(std::io::stderr(), "{said}").expect("standard error is open");
@@ -81,5 +101,7 @@ fn every_seed_holds() {
     if held >= SEEDS {
         assert!(faults.missing().is_empty(), "never injected: {:?}", faults.missing());
         assert!(snapshots > 0, "no node came back by snapshot");
+        assert!((1..=7).all(|size| sizes.contains(&size)), "clusters had {sizes:?} voters, not each from 1 to 7");
+        assert_eq!(apart_ms, 500, "the bound of the fault model");
     }
 }

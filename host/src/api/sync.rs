@@ -40,16 +40,24 @@ async fn sync(State(node): State<Node>, RawBody(body): RawBody) -> Result<Respon
         };
         Problem::new(kind, error.to_string())
     })?;
-    let answer = match request {
-        Request::Hello(hello) => node.welcome_edge(&hello),
-        Request::Push(push) => node.push(push).await?,
-        Request::Pull(pull) => node.pull(pull).await?,
-    };
+    let answer = node.sync(request).await?;
     let frame = frame::encode(&answer).map_err(|error| Problem::new(Kind::TooLarge, error.to_string()))?;
     Ok(([(CONTENT_TYPE, frame::MEDIA_TYPE)], frame).into_response())
 }
 
 impl Node {
+    /// Answers one message of an edge.
+    ///
+    /// # Errors
+    /// A [`Problem`]; when it is of a push, nobody may know whether that was taken.
+    pub async fn sync(&self, request: Request) -> Result<Answer, Problem> {
+        match request {
+            Request::Hello(hello) => Ok(self.welcome_edge(&hello)),
+            Request::Push(push) => self.push(push).await,
+            Request::Pull(pull) => self.pull(pull).await,
+        }
+    }
+
     fn welcome_edge(&self, hello: &Hello) -> Answer {
         if hello.protocol != PROTOCOL {
             let detail = format!("the core speaks sync protocol {PROTOCOL}, the edge {}", hello.protocol);
@@ -120,6 +128,9 @@ impl Node {
                 return Ok(Answer::Pulled(Pulled { batches, catalog, timeline }));
             }
             let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
+            // That nothing is new may only be said by a node that hears what is: one that is cut off, or no longer part of
+            // the cluster, turns the edge away to another. What was news to this node wakes the wait below.
+            self.be_in_touch().await?;
             if timeout_at(deadline, futures::future::select_all(changed)).await.is_err() {
                 return Ok(Answer::Pulled(Pulled { batches: Vec::new(), catalog: None, timeline }));
             }

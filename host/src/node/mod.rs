@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     slots: slots::Slots,
     catalog_turn: tokio::sync::Semaphore,
     pull_turn: std::sync::atomic::AtomicUsize,
+    /// When all shards' read indexes were last taken for [`Node::be_in_touch`].
+    in_touch: parking_lot::Mutex<Option<tokio::time::Instant>>,
     plugins: Arc<NodePlugins>,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,

@@ -17,7 +17,7 @@ use crate::consensus::network::message::{Lane, Request, Response};
 use crate::consensus::state_machine::StateMachine;
 use crate::consensus::types::{Command, Raft};
 use crate::documents::record::{Applied, Effect, Record};
-use crate::limits::{LEADER_TIMEOUT, PROPOSAL_TIMEOUT, READ_TIMEOUT, RECORD_BYTES_MAX, SCN_AHEAD_MS_MAX};
+use crate::limits::{IN_TOUCH, LEADER_TIMEOUT, PROPOSAL_TIMEOUT, READ_TIMEOUT, RECORD_BYTES_MAX, SCN_AHEAD_MS_MAX};
 
 /// How long to wait before asking again for a leader.
 const LEADER_POLL: Duration = Duration::from_millis(20);
@@ -123,6 +123,23 @@ impl Node {
             }
         })
         .await
+    }
+
+    /// Makes sure that this node has heard lately how far every shard has come, and has come as far itself. One read index
+    /// of each shard in [`IN_TOUCH`] does for everybody who asks.
+    ///
+    /// # Errors
+    /// A problem of kind `unavailable` when the node is cut off from the cluster, or no longer part of it.
+    pub(crate) async fn be_in_touch(&self) -> Result<(), Problem> {
+        let now = Instant::now();
+        if self.0.in_touch.lock().is_some_and(|last| now - last < IN_TOUCH) {
+            return Ok(());
+        }
+        for shard in self.shards() {
+            self.read_index(shard).await?;
+        }
+        *self.0.in_touch.lock() = Some(now);
+        Ok(())
     }
 
     /// Whether a linearizable read of a shard is answered here.

@@ -274,6 +274,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         slots: slots::Slots::default(),
         catalog_turn: tokio::sync::Semaphore::new(1),
         pull_turn: std::sync::atomic::AtomicUsize::new(0),
+        in_touch: parking_lot::Mutex::default(),
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         executor: options.executor,
         clock: options.clock,

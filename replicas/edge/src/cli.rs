@@ -233,7 +233,7 @@ async fn sync(remote: &Remote) -> Result<SyncStatus, Error> {
     let answer = http.post(route).timeout(limits::SYNC_NOW_TIMEOUT * 2).send().await.map_err(unreachable)?;
     let status = answer.status();
     let body = answer.bytes().await.map_err(unreachable)?;
-    let failed = || Error::Sync { detail: crate::core_client::detail(&body) };
+    let failed = || Error::Sync { detail: crate::wire::detail(&body) };
     if status.is_success() { serde_json::from_slice(&body).map_err(|_| failed()) } else { Err(failed()) }
 }
 

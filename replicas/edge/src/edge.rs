@@ -20,11 +20,12 @@ use tokio::sync::watch;
 
 use crate::core_client::{self, CoreClient};
 use crate::limits;
-use crate::owner::{Owner, Stopped};
+use crate::owner::{Owner, Runs, Stopped};
 use crate::plugins::CompiledPlugins;
-use crate::replica::{self, Answer, Counts, Options, Reader, Replica, StrandedChange};
+use crate::replica::{self, Answer, Counts, Reader, Replica, StrandedChange};
 use crate::sync::{self, Exchange};
 use crate::sync_loop::{Link, SyncLoop};
+use crate::wire::{Http, Wire};
 
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,20 @@ pub enum OpenError {
     Stopping,
 }
 
+/// What an edge is put together from, where time, storage and network are brought along.
+pub struct Parts {
+    /// The replica.
+    pub replica: replica::Options,
+    /// Base URLs of core nodes, as in [`EdgeOptions`].
+    pub cores: Vec<String>,
+    /// What carries requests to them.
+    pub wire: Arc<dyn Wire>,
+    /// Where its owner runs.
+    pub runs: Runs,
+    /// The room on its disk, as whoever brings it along last saw it.
+    pub headroom: Arc<Headroom>,
+}
+
 /// A running edge. Clones are the same edge.
 #[derive(Clone)]
 pub struct Edge {
@@ -103,22 +118,37 @@ impl Edge {
     }
 
     async fn open_on(options: EdgeOptions, space: Arc<dyn Space>) -> Result<Self, OpenError> {
-        let core = CoreClient::new(&options.cores)?;
-        let url = core.url();
         let headroom = Arc::new(Headroom::new(space));
         let looking = Arc::clone(&headroom);
+        // It reads a database, and compiles plugins that were fetched.
         let opening = tokio::task::spawn_blocking(move || {
-            let opened = open(options, url);
+            let parts = parts(options, Arc::clone(&looking))?;
             looking.look();
-            opened
+            Self::assemble(parts)
         });
-        let (owner, reader, plugins) = opening.await.map_err(|_| OpenError::Stopping)??;
-        tokio::spawn(watch_disk(Arc::clone(&headroom), owner.clone()));
-        let exchange = Exchange { owner: owner.clone(), core, clock: Arc::new(SystemClock), plugins };
+        let edge = opening.await.map_err(|_| OpenError::Stopping)??;
+        tokio::spawn(watch_disk(headroom, edge.owner.clone()));
+        Ok(edge)
+    }
+
+    /// As [`Edge::open`], of parts that are brought along. Reads the database, so it may block.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn assemble(parts: Parts) -> Result<Self, OpenError> {
+        let Parts { replica: options, cores, wire, runs, headroom } = parts;
+        let core = CoreClient::new(wire, &cores)?;
+        let (clock, random) = (Arc::clone(&options.clock), Arc::clone(&options.random));
+        let resolvers = Arc::clone(&options.resolvers);
+        let replica = Replica::open(options)?;
+        let reader = replica.reader();
+        let owner = Owner::start(replica, runs).map_err(OpenError::Thread)?;
+        let exchange = Exchange { owner: owner.clone(), core, clock, resolvers };
         let (link, online, retry) =
             (watch::Sender::new(Link::default()), watch::Sender::new(true), watch::Sender::new(0));
         let sync_loop = SyncLoop {
             exchange: exchange.clone(),
+            random,
             link: link.clone(),
             online: online.subscribe(),
             retry: retry.subscribe(),
@@ -179,6 +209,12 @@ impl Edge {
     /// A [`Problem`]; of kind `collection-not-found` when there is none.
     pub fn collection(&self, name: &CollectionName) -> Answer<Collection> {
         describe(self.reader.known().collection(name)?)
+    }
+
+    /// Reads of this edge for callers that may block.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// How the sync is going.
@@ -242,6 +278,12 @@ impl Edge {
     /// while the core cannot be reached.
     pub fn set_online(&self, wanted: bool) {
         self.online.send_if_modified(|online| std::mem::replace(online, wanted) != wanted);
+    }
+
+    /// Whether the edge has stopped, as [`Edge::stopped`] waits for.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.owner.stopped().is_cancelled()
     }
 
     /// Done when the edge has stopped: after [`Edge::close`], or because its database failed.
@@ -308,27 +350,27 @@ async fn watch_disk(headroom: Arc<Headroom>, owner: Owner) {
     }
 }
 
-/// The blocking part of opening.
-fn open(options: EdgeOptions, core: String) -> Result<(Owner, Reader, CompiledPlugins), OpenError> {
-    let EdgeOptions { replica, data, subscription, .. } = options;
+/// The parts that the operating system gives.
+fn parts(options: EdgeOptions, headroom: Arc<Headroom>) -> Result<Parts, OpenError> {
+    let EdgeOptions { replica, cores, data, subscription } = options;
+    let wire = Arc::new(Http::new()?);
+    let core = CoreClient::new(Arc::clone(&wire) as _, &cores)?.url();
     std::fs::create_dir_all(&data).map_err(|source| OpenError::Folder { path: data.clone(), source })?;
     if data.join("state").exists() {
         return Err(OpenError::CoreFolder { path: data });
     }
     let database = Arc::new(FjallLog::open(&data.join("edge"))?);
     let runtime = Runtime::new(RuntimeProfile::newest()).map_err(OpenError::Runtime)?;
-    let plugins = CompiledPlugins::new(Plugins::new(runtime));
-    let replica = Replica::open(Options {
+    let replica = replica::Options {
         replica,
         core,
         subscription,
         database,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
-        resolvers: Arc::new(plugins.clone()),
-    })?;
-    let reader = replica.reader();
-    Ok((Owner::start(replica).map_err(OpenError::Thread)?, reader, plugins))
+        resolvers: Arc::new(CompiledPlugins::new(Plugins::new(runtime))),
+    };
+    Ok(Parts { replica, cores, wire, runs: Runs::InThread, headroom })
 }
 
 fn describe(collection: &message::Collection) -> Answer<Collection> {

@@ -2,7 +2,7 @@
 //! offline, and syncs with its core over HTTP.
 //!
 //! [`replica`] is the edge as a pure machine; around it lies a thin shell: one thread that owns it (owner.rs), the
-//! exchanges with the core (sync.rs, sync_loop.rs, core_client.rs), and [`Edge`], the handle that the HTTP API and
+//! exchanges with the core (sync.rs, sync_loop.rs, core_client.rs, wire.rs), and [`Edge`], the handle that the HTTP API and
 //! applications hold.
 
 #![forbid(unsafe_code)]
@@ -19,10 +19,11 @@ pub mod replica;
 mod sync;
 mod sync_loop;
 mod table;
+pub mod wire;
 
 pub use core_client::Error as CoreError;
-pub use edge::{Edge, EdgeOptions, OpenError};
+pub use edge::{Edge, EdgeOptions, OpenError, Parts};
 pub use keys::Error as RowError;
 pub use keys::outbox::Operation;
-pub use owner::Stopped;
+pub use owner::{Runs, Stopped};
 pub use sync::Error as SyncError;

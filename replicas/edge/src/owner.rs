@@ -1,4 +1,4 @@
-//! The one thread that owns the replica: it takes what is queued, evaluates each piece in turn, commits all of it with one
+//! The one thread that owns the replica, or task in a simulation: it takes what is queued, evaluates each piece in turn, commits all of it with one
 //! fsync, and only then answers. What a failed database leaves unknown it never answers: it stops the edge.
 
 use std::sync::{Arc, OnceLock};
@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use skerry_api::problem::{Kind, Outcome, Problem};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,15 @@ impl From<Stopped> for Problem {
     fn from(stopped: Stopped) -> Self {
         Self::unavailable(Outcome::Unknown, stopped.to_string())
     }
+}
+
+/// Where the owner of a replica runs. It blocks on its database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// On a thread of its own.
+    InThread,
+    /// In a task, for simulations: their databases do not block.
+    InTask,
 }
 
 /// Tells the caller, once the group is committed; dropped instead when it is not.
@@ -50,11 +60,11 @@ struct Shared {
 }
 
 impl Owner {
-    /// Hands the replica to a thread of its own.
+    /// Hands the replica to its owner. Within a tokio runtime.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub(crate) fn start(replica: Replica) -> std::io::Result<Self> {
+    pub(crate) fn start(replica: Replica, runs: Runs) -> std::io::Result<Self> {
         let (queue, queued) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
         let shared = Arc::new(Shared {
             counts: watch::Sender::new(replica.counts()),
@@ -62,18 +72,15 @@ impl Owner {
             failure: OnceLock::new(),
             thread: Mutex::new(None),
         });
-        let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name("skerry-edge".to_owned()).spawn(move || {
-            // Also when the thread panics.
-            let _stopped = of_thread.stopped.clone().drop_guard();
-            if let Err(error) = own(replica, queued, &of_thread) {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                let reason = format!("{error}{cause}");
-                tracing::error!(reason, "the edge stops");
-                of_thread.failure.get_or_init(|| Stopped { reason });
+        let work = work(replica, queued, Arc::clone(&shared));
+        match runs {
+            Runs::InThread => {
+                let runtime = runtime::Builder::new_current_thread().build()?;
+                let named = std::thread::Builder::new().name("skerry-edge".to_owned());
+                *shared.thread.lock() = Some(named.spawn(move || runtime.block_on(work))?);
             }
-        })?;
-        *shared.thread.lock() = Some(thread);
+            Runs::InTask => drop(tokio::spawn(work)),
+        }
         Ok(Self { queue, shared })
     }
 
@@ -123,13 +130,14 @@ impl Owner {
         self.shared.failure.get().cloned().unwrap_or_else(closed)
     }
 
-    /// Commits what is queued, marks a clean stop, and waits for the thread.
+    /// Commits what is queued, marks a clean stop, and waits for the owner.
     ///
     /// # Errors
     /// [`Stopped`] when the database failed before.
     pub(crate) async fn close(&self) -> Result<(), Stopped> {
         // A closed queue means that the thread has ended or is about to.
         drop(self.queue.send(Message::Close).await);
+        self.shared.stopped.cancelled().await;
         let thread = self.shared.thread.lock().take();
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -154,7 +162,19 @@ fn message<T: Send + 'static>(
     (Message::Work(Box::new(work)), answered)
 }
 
-fn own(mut replica: Replica, mut queue: mpsc::Receiver<Message>, shared: &Shared) -> Result<(), replica::Error> {
+/// The owner's work, until the edge stops.
+async fn work(replica: Replica, queued: mpsc::Receiver<Message>, shared: Arc<Shared>) {
+    // Also on a panic.
+    let _stopped = shared.stopped.clone().drop_guard();
+    if let Err(error) = own(replica, queued, &shared).await {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let reason = format!("{error}{cause}");
+        tracing::error!(reason, "the edge stops");
+        shared.failure.get_or_init(|| Stopped { reason });
+    }
+}
+
+async fn own(mut replica: Replica, mut queue: mpsc::Receiver<Message>, shared: &Shared) -> Result<(), replica::Error> {
     let mut upkeep = true;
     loop {
         let next = match queue.try_recv() {
@@ -165,7 +185,7 @@ fn own(mut replica: Replica, mut queue: mpsc::Receiver<Message>, shared: &Shared
                 publish(&replica, shared);
                 continue;
             }
-            Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => queue.blocking_recv(),
+            Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => queue.recv().await,
         };
         let closing = match next {
             Some(Message::Work(work)) => take_group(&mut replica, work, &mut queue, shared)?,

@@ -23,14 +23,6 @@ impl CompiledPlugins {
     pub(crate) fn new(plugins: Plugins) -> Self {
         Self { plugins: Arc::new(plugins), failures: Arc::default() }
     }
-
-    /// Compiles a component that was just fetched, so that the owner of the replica does not have to wait for that. One
-    /// that does not compile is a reason for views to fall back.
-    pub(crate) fn compile(&self, digest: PluginDigest, component: Bytes) {
-        if let Err(reason) = self.resolver(digest, &|| Some(component.clone())) {
-            tracing::error!(%digest, reason, "a plugin cannot be used here");
-        }
-    }
 }
 
 impl Resolvers for CompiledPlugins {

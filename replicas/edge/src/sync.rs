@@ -11,8 +11,7 @@ use skerry_model::{ClusterId, PluginDigest, PluginName, ShardId, Timeline};
 
 use crate::core_client::{self, CoreClient};
 use crate::owner::{Owner, Stopped};
-use crate::plugins::CompiledPlugins;
-use crate::replica::{Installed, Settled, Welcomed};
+use crate::replica::{Installed, Resolvers, Settled, Welcomed};
 
 /// Why syncing does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +71,7 @@ pub(crate) struct Exchange {
     pub(crate) owner: Owner,
     pub(crate) core: CoreClient,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) plugins: CompiledPlugins,
+    pub(crate) resolvers: Arc<dyn Resolvers>,
 }
 
 impl Exchange {
@@ -177,9 +176,14 @@ impl Exchange {
             Ok(component) => component,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let (plugins, bytes) = (self.plugins.clone(), component.clone());
-        if tokio::task::spawn_blocking(move || plugins.compile(digest, bytes)).await.is_err() {
-            return Ok(Err("the edge is stopping".to_owned()));
+        // Compiled here, so that the owner of the replica does not have to wait for that.
+        let (resolvers, bytes) = (Arc::clone(&self.resolvers), component.clone());
+        let compiling = tokio::task::spawn_blocking(move || resolvers.resolver(digest, &|| Some(bytes.clone())));
+        match compiling.await {
+            Ok(Ok(_compiled)) => {}
+            // It is stored all the same: views fall back until there is one that compiles.
+            Ok(Err(reason)) => tracing::error!(%digest, reason, "a plugin cannot be used here"),
+            Err(_stopping) => return Ok(Err("the edge is stopping".to_owned())),
         }
         let taken = self.owner.run(move |replica| Ok(replica.take_component(digest, &component))).await?;
         Ok(if taken { Ok(()) } else { Err("its bytes are not what its digest names".to_owned()) })

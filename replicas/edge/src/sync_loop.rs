@@ -2,10 +2,12 @@
 //! waits for news in a long poll beside that, and after any failure begins again with growing, jittered pauses.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::stream::{FuturesUnordered, StreamExt};
+use skerry_model::env::Random;
 use tokio::sync::watch;
 
 use crate::limits;
@@ -41,6 +43,7 @@ pub(crate) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
 /// The loop.
 pub(crate) struct SyncLoop {
     pub(crate) exchange: Exchange,
+    pub(crate) random: Arc<dyn Random>,
     pub(crate) link: watch::Sender<Link>,
     /// Whether the application wants to be connected.
     pub(crate) online: watch::Receiver<bool>,
@@ -60,7 +63,7 @@ impl SyncLoop {
     }
 
     async fn sessions(&mut self) {
-        let mut pauses = pauses();
+        let mut pauses = pauses(&*self.random);
         while self.online.wait_for(|online| *online).await.is_ok() {
             let began = tokio::time::Instant::now();
             let error = self.session().await;
@@ -74,7 +77,7 @@ impl SyncLoop {
             }
             // A core that says hello and then fails is not asked again at once for ever.
             if began.elapsed() >= limits::RETRY_DELAY_MAX {
-                pauses = self::pauses();
+                pauses = self::pauses(&*self.random);
             }
             let link = Link::down(&error);
             tracing::warn!(core = self.exchange.core.url(), error = link.error, "not in step with the core");
@@ -156,11 +159,14 @@ impl SyncLoop {
 }
 
 /// Growing pauses without end, each with jitter, so that the edges of a core that comes back do not all come at once.
-fn pauses() -> impl Iterator<Item = Duration> {
+fn pauses(random: &dyn Random) -> impl Iterator<Item = Duration> + use<> {
+    let mut seed = [0; 8];
+    random.fill(&mut seed);
     ExponentialBuilder::default()
         .with_min_delay(limits::RETRY_DELAY_MIN)
         .with_max_delay(limits::RETRY_DELAY_MAX)
         .with_jitter()
+        .with_jitter_seed(u64::from_le_bytes(seed))
         .without_max_times()
         .build()
 }

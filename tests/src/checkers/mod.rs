@@ -1,15 +1,21 @@
 //! What must hold of a cluster at every moment, one checker a file, each with its source. They look at nodes from outside:
 //! what a running node says of itself, and what its disk holds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use skerry_channel::message::Push;
+use skerry_channel::push::receiver::Watermark;
 use skerry_host::documents::effects::EffectHash;
-use skerry_model::{NodeId, Scn, ShardId};
+use skerry_model::{NodeId, Origin, Scn, ShardId};
 
 use crate::simulation::network::Grant;
 
 mod committed_immutable;
 mod committed_on_quorum;
+mod edge_chain;
+mod edge_convergence;
+mod edge_writes_kept;
 mod election_safety;
 mod leader_completeness;
 mod log_matching;
@@ -30,6 +36,8 @@ pub struct ShardView {
     pub purged: Option<u64>,
     /// The log on the disk: an entry's index, its term, and a digest of its contents.
     pub log: Vec<LogLine>,
+    /// How far the running node says that each edge has come; with the log.
+    pub watermarks: Vec<(Origin, Watermark)>,
 }
 
 impl ShardView {
@@ -102,6 +110,60 @@ pub struct View {
     pub nodes: Vec<(NodeId, Vec<ShardView>)>,
     /// Votes granted since the last moment.
     pub grants: Vec<Grant>,
+    /// What edges sent since the last moment.
+    pub pushes: Vec<Push>,
+    /// Every edge that runs; with the logs.
+    pub edges: Vec<EdgeView>,
+    /// Everything once nothing moves any more; only at the very end.
+    pub rest: Option<RestView>,
+}
+
+/// What a replica shows of each document that edges write: its view and how many conflicts are open in it; `None` where
+/// there is no document.
+pub type Shown = BTreeMap<String, Option<(String, u32)>>;
+
+/// A write that was answered, and added a field that nobody else writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredWrite {
+    /// The edge that stored it; `None` for one that the core acknowledged.
+    pub by: Option<Origin>,
+    /// The document.
+    pub document: String,
+    /// The field.
+    pub field: String,
+}
+
+impl StoredWrite {
+    /// Whether a replica shows it.
+    #[must_use]
+    pub fn is_in(&self, shown: &Shown) -> bool {
+        let view = shown.get(&self.document).and_then(Option::as_ref);
+        view.is_some_and(|(view, _)| view.contains(&format!("\"{}\":", self.field)))
+    }
+}
+
+/// One edge.
+#[derive(Debug, Clone)]
+pub struct EdgeView {
+    /// Which.
+    pub replica: Origin,
+    /// What it has stored and answered.
+    pub stored: Vec<StoredWrite>,
+    /// How many of its changes the core refused.
+    pub stranded: u64,
+    /// What it shows.
+    pub shown: Shown,
+}
+
+/// A world at rest.
+#[derive(Debug, Clone)]
+pub struct RestView {
+    /// What every replica shows, nodes and edges, by its name.
+    pub replicas: Vec<(String, Shown)>,
+    /// Every write that was answered.
+    pub stored: Vec<StoredWrite>,
+    /// Fields of writes that the core refused, which their edges keep and list.
+    pub stranded: BTreeSet<String>,
 }
 
 impl View {
@@ -159,6 +221,9 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(state_machine_safety::StateMachineSafety::default()),
         Box::new(state_order::StateOrder),
         Box::new(scn_order::ScnOrder::default()),
+        Box::new(edge_chain::EdgeChain::default()),
+        Box::new(edge_writes_kept::EdgeWritesKept),
+        Box::new(edge_convergence::EdgeConvergence),
     ]
 }
 
@@ -209,7 +274,7 @@ mod testing {
     /// One shard on nodes 1, 2, …
     pub(super) fn view(shards: Vec<ShardView>) -> View {
         let nodes = (1..).map(NodeId::new).zip(shards.into_iter().map(|shard| vec![shard])).collect();
-        View { nodes, grants: Vec::new() }
+        View { nodes, ..View::default() }
     }
 
     /// The checker takes the first moments, and not the last.

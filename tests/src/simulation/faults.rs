@@ -26,8 +26,10 @@ pub enum Kind {
     PowerLoss,
     /// A process stood still while time went on.
     Pause,
-    /// A clock jumped.
+    /// A clock was off from the beginning.
     Skew,
+    /// A clock made a step, forwards or backwards.
+    ClockJump,
     /// A disk was slow.
     SlowDisk,
     /// A disk was full.
@@ -36,11 +38,29 @@ pub enum Kind {
     Transfer,
     /// A node was put in another one's place.
     Replace,
+    /// A node came beside the others.
+    Add,
+    /// A node left.
+    Remove,
+    /// An edge's process was killed.
+    EdgeCrash,
+    /// An edge's machine stopped in the middle of a commit.
+    EdgeCommitCut,
+    /// An edge was cut off from every node.
+    EdgeCutOff,
+    /// An edge's clock jumped, by decades as like as not.
+    EdgeClock,
+    /// A request of an edge was lost.
+    RequestLost,
+    /// A node had done what an edge asked, and the answer was lost.
+    AnswerLost,
+    /// A request of an edge came once more, and later.
+    RequestRepeated,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 25] = [
         Self::CutOff,
         Self::Lost,
         Self::Repeated,
@@ -52,10 +72,20 @@ impl Kind {
         Self::PowerLoss,
         Self::Pause,
         Self::Skew,
+        Self::ClockJump,
         Self::SlowDisk,
         Self::FullDisk,
         Self::Transfer,
         Self::Replace,
+        Self::Add,
+        Self::Remove,
+        Self::EdgeCrash,
+        Self::EdgeCommitCut,
+        Self::EdgeCutOff,
+        Self::EdgeClock,
+        Self::RequestLost,
+        Self::AnswerLost,
+        Self::RequestRepeated,
     ];
 }
 

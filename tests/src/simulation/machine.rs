@@ -80,9 +80,16 @@ pub struct Plan {
     pub flaw: Flaw,
 }
 
-struct SimulatedClock {
+/// The time of a world as one machine's clock has it.
+pub(super) struct SimulatedClock {
     now_us: Arc<AtomicU64>,
     skew_ms: Arc<AtomicI64>,
+}
+
+impl SimulatedClock {
+    pub(super) fn new(now_us: &Arc<AtomicU64>, skew_ms: &Arc<AtomicI64>) -> Self {
+        Self { now_us: Arc::clone(now_us), skew_ms: Arc::clone(skew_ms) }
+    }
 }
 
 impl Clock for SimulatedClock {
@@ -92,7 +99,14 @@ impl Clock for SimulatedClock {
     }
 }
 
-struct SimulatedRandom(Mutex<StdRng>);
+/// Random bytes that follow from a seed.
+pub(super) struct SimulatedRandom(Mutex<StdRng>);
+
+impl SimulatedRandom {
+    pub(super) fn new(random: StdRng) -> Self {
+        Self(Mutex::new(random))
+    }
+}
 
 impl Random for SimulatedRandom {
     fn fill(&self, bytes: &mut [u8]) {
@@ -161,7 +175,8 @@ impl Machine {
         let own = plan.founders.iter().chain(&plan.spares).find(|(id, _)| *id == self.id).expect("it is in the plan");
         let mut members = plan.founders.clone();
         if !members.contains(own) {
-            members.push(own.clone());
+            // Of the founders none may be left, so whoever comes later is told of the others that may be there.
+            members.extend(plan.spares.iter().cloned());
         }
         let mut random = StdRng::seed_from_u64(self.seed);
         self.seed = random.next_u64();
@@ -178,8 +193,8 @@ impl Machine {
             state: Arc::clone(&state),
             space: Arc::new(self.disk.clone()),
             network: wires.plug(self.id),
-            clock: Arc::new(SimulatedClock { now_us: Arc::clone(&self.now_us), skew_ms: Arc::clone(&self.skew_ms) }),
-            random: Arc::new(SimulatedRandom(Mutex::new(random))),
+            clock: Arc::new(SimulatedClock::new(&self.now_us, &self.skew_ms)),
+            random: Arc::new(SimulatedRandom::new(random)),
             executor: Arc::new(Inline),
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();

@@ -3,6 +3,7 @@
 //! the cluster must serve again, agree, and have kept what it acknowledged.
 
 mod clients;
+mod edges;
 pub mod faults;
 mod flawed;
 pub mod history;
@@ -10,8 +11,10 @@ pub mod machine;
 pub mod network;
 mod storm;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,21 +31,26 @@ use skerry_model::{CollectionName, NodeId, ShardId};
 use skerry_store::{Direction, KeyRange, Limit};
 
 use self::clients::Clients;
+use self::edges::{CHANGING, Edges, GROWING, shown_by_node};
 use self::faults::{Counts, Flaw};
 use self::machine::{Machine, Plan};
 use self::network::{Weather, Wires};
 use self::storm::Storm;
-use crate::checkers::{self, Checker, LogLine, RunningView, ShardView, View, VoteView};
+use crate::checkers::{self, Checker, LogLine, RestView, RunningView, ShardView, View, VoteView};
 
 /// How far time goes in one step.
 const TICK: Duration = Duration::from_millis(2);
 const TICK_US: u64 = 2_000;
 /// How often logs are read whole.
 const LOGS_EVERY_US: u64 = 500_000;
+/// How often all rows of all nodes are compared at the end.
+const COMPARE_EVERY: Duration = Duration::from_millis(100);
 /// How long a healed cluster may take to serve again and agree.
 const HEAL_US_MAX: u64 = 60_000_000;
-/// The collections that clients use, and how each merges.
-const COLLECTIONS: [(&str, Policy); 2] = [("ledger", Policy::Strict), ("notes", Policy::Lww)];
+/// The collections whose histories must be linearizable, and how each merges.
+const REGISTERS: [(&str, Policy); 2] = [("ledger", Policy::Strict), ("notes", Policy::Lww)];
+/// The collections that edges write too.
+const SHARED: [(&str, Policy); 2] = [(GROWING, Policy::Json), (CHANGING, Policy::Lww)];
 
 /// How a world is set up.
 #[derive(Debug, Clone)]
@@ -55,6 +63,8 @@ pub struct Setup {
     pub spares: u64,
     /// Shards of the cluster.
     pub shards: u16,
+    /// Edges that sync with it.
+    pub edges: usize,
     /// When logs are purged, and how large the chunks of a snapshot are.
     pub thresholds: Thresholds,
     /// How long faults happen, in microseconds of its own time.
@@ -76,14 +86,15 @@ impl Setup {
         let reads = if random.random_bool(0.3) { Reads::Lease } else { Reads::Quorum };
         let spares = random.random_range(0..3);
         let thresholds = thresholds(&mut random);
-        Self { seed, nodes, spares, shards, thresholds, storm_us, reads, flaw: Flaw::None }
+        let edges = random.random_range(0..4);
+        Self { seed, nodes, spares, shards, edges, thresholds, storm_us, reads, flaw: Flaw::None }
     }
 
     /// A small world for one scenario: nodes with one shard.
     #[must_use]
     pub fn small(seed: u64, nodes: u64, flaw: Flaw) -> Self {
         let thresholds = Thresholds::default();
-        Self { seed, nodes, spares: 0, shards: 1, thresholds, storm_us: 0, reads: Reads::Quorum, flaw }
+        Self { seed, nodes, spares: 0, shards: 1, edges: 0, thresholds, storm_us: 0, reads: Reads::Quorum, flaw }
     }
 }
 
@@ -108,10 +119,16 @@ pub struct Report {
     pub faults: Counts,
     /// Operations that clients got an answer to.
     pub answered: usize,
+    /// Writes that edges stored, and those that the core acknowledged beside them.
+    pub stored: usize,
     /// Leaders seen.
     pub elections: u64,
     /// Snapshots that nodes came back by.
     pub snapshots: u64,
+    /// How many voters the first shard had.
+    pub sizes: BTreeSet<usize>,
+    /// How far clocks of nodes were apart at most, in milliseconds.
+    pub apart_ms: u64,
     /// A digest of all that was delivered: the same seed gives the same one.
     pub trace: String,
 }
@@ -157,13 +174,18 @@ pub struct World {
     /// How often each machine was started.
     runs: Vec<u64>,
     clients: Clients,
+    edges: Edges,
     checkers: Vec<Box<dyn Checker>>,
     logs_due_us: u64,
     /// The leaders that were seen.
-    leaders: std::collections::BTreeSet<(ShardId, u64)>,
+    leaders: BTreeSet<(ShardId, u64)>,
     /// The generation that each shard has reached on each node: every snapshot that is installed makes another.
-    generations: std::collections::BTreeMap<(NodeId, ShardId), u64>,
+    generations: BTreeMap<(NodeId, ShardId), u64>,
     faults: Counts,
+    /// Nodes that were asked to leave.
+    leaving: BTreeSet<NodeId>,
+    sizes: BTreeSet<usize>,
+    apart_ms: u64,
     /// Votes that nodes granted to others.
     granted: usize,
 }
@@ -185,6 +207,7 @@ impl World {
             flaw: setup.flaw,
         };
         let all = plan.founders.iter().chain(&plan.spares);
+        let cores = all.clone().map(|(_, address)| address.http.clone()).collect();
         let machines: Vec<_> = all.map(|(id, _)| Machine::new(*id, random.random())).collect();
         Self {
             now_us: 0,
@@ -192,12 +215,16 @@ impl World {
             runs: vec![0; machines.len()],
             machines,
             plan,
-            clients: Clients::new(random.random(), COLLECTIONS.map(|(name, _)| name).as_slice()),
+            clients: Clients::new(random.random(), REGISTERS.map(|(name, _)| name).as_slice()),
+            edges: Edges::new(random.random(), setup.edges, cores),
             checkers: checkers::all(),
             logs_due_us: 0,
-            leaders: std::collections::BTreeSet::new(),
-            generations: std::collections::BTreeMap::new(),
+            leaders: BTreeSet::new(),
+            generations: BTreeMap::new(),
             faults: Counts::default(),
+            leaving: BTreeSet::new(),
+            sizes: BTreeSet::new(),
+            apart_ms: 0,
             granted: 0,
         }
     }
@@ -205,19 +232,22 @@ impl World {
     fn live(&mut self, setup: &Setup) -> Result<(), String> {
         self.start_all();
         self.found()?;
-        let mut storm = Storm::new(setup.seed);
+        let mut storm = Storm::begin(setup.seed, self);
         let end = self.now_us + setup.storm_us;
         while self.now_us < end {
             storm.blow(self);
             self.clients.ask(&self.machines, self.now_us);
+            self.edges.live(self.now_us, &self.machines, &mut self.faults);
             self.tick()?;
         }
         storm.end(self);
+        self.edges.calm();
         self.heal()?;
+        self.rest()?;
         self.clients.history.check().map_err(|wrong| wrong.to_string())
     }
 
-    /// Starts every machine that is off, but for spare ones that nobody has asked for.
+    /// Starts every machine that is off, edges too, but for spare ones that nobody has asked for.
     pub fn start_all(&mut self) {
         for at in 0..self.machines.len() {
             let is_wanted = at < self.plan.founders.len() || self.runs[at] > 0;
@@ -225,6 +255,7 @@ impl World {
                 self.start(at);
             }
         }
+        self.edges.start_all();
     }
 
     /// The machines whose nodes vote on the first shard, as its leader knows.
@@ -234,12 +265,12 @@ impl World {
         (0..self.machines.len()).filter(|at| voters.contains(&self.machines[*at].id)).collect()
     }
 
-    /// The collections `ledger` (strict) and `notes` (lww) are made.
+    /// The collections are made: `ledger` (strict) and `notes` (lww), and those that edges write.
     ///
     /// # Errors
     /// What did not hold meanwhile, or that it took too long.
     pub fn found(&mut self) -> Result<(), String> {
-        let steps = COLLECTIONS.map(|(name, policy)| {
+        let steps = REGISTERS.into_iter().chain(SHARED).map(|(name, policy)| {
             let name = CollectionName::new(name).expect("it is a valid name");
             Step::CreateCollection { name, policy, template: None, text: Vec::new() }
         });
@@ -404,20 +435,27 @@ impl World {
         for machine in &mut self.machines {
             machine.tick(self.now_us, TICK);
         }
+        self.edges.tick(self.now_us, TICK, &self.machines, &self.runs);
         self.clients.hear();
         self.count_snapshots();
-        // A disk that is full or broken stops a node; nothing else may.
+        // A disk that is full or broken stops a node, and so does a start after it was removed; nothing else may.
         for machine in &self.machines {
-            if let Some(reason) = machine.ended().filter(|reason| !reason.contains("the simulated disk")) {
+            let was_removed = self.leaving.contains(&machine.id);
+            let may_stop = |reason: &String| {
+                reason.contains("the simulated disk") || (was_removed && reason.contains("is not part of this cluster"))
+            };
+            if let Some(reason) = machine.ended().filter(|reason| !may_stop(reason)) {
                 return Err(format!("node {} stopped by itself: {reason}", machine.id));
             }
         }
         let with_logs = self.now_us >= self.logs_due_us;
         if with_logs {
             self.logs_due_us = self.now_us + LOGS_EVERY_US;
+            self.measure();
         }
         let mut view = self.view(with_logs)?;
         view.grants = self.wires.take_grants();
+        view.pushes = self.edges.take_pushes();
         self.granted += view.grants.iter().filter(|grant| grant.voter != grant.candidate).count();
         for (_, shard, on_node) in view.shards() {
             if let Some(leader) = on_node.running.filter(|running| running.leads) {
@@ -425,6 +463,17 @@ impl World {
             }
         }
         checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+    }
+
+    /// How large the cluster is while somebody leads it, and how far its clocks are apart.
+    fn measure(&mut self) {
+        let voters = self.voters().len();
+        if voters > 0 {
+            self.sizes.insert(voters);
+        }
+        let clocks = || self.machines.iter().map(|machine| machine.skew_ms.load(Ordering::Relaxed));
+        let apart = clocks().max().zip(clocks().min()).map_or(0, |(last, first)| last.abs_diff(first));
+        self.apart_ms = self.apart_ms.max(apart);
     }
 
     fn count_snapshots(&mut self) {
@@ -458,12 +507,15 @@ impl World {
                         digest: line.digest,
                     });
                     view.log = lines.collect();
+                    let watermarks = node.as_ref().map(|node| self.edges.watermarks(node, shard));
+                    view.watermarks = watermarks.unwrap_or_default();
                 }
                 shards.push(view);
             }
             nodes.push((machine.id, shards));
         }
-        Ok(View { nodes, grants: Vec::new() })
+        let edges = if with_logs { self.edges.views() } else { Vec::new() };
+        Ok(View { nodes, edges, ..View::default() })
     }
 
     /// Everything works again: the cluster must serve, agree, and answer for what it acknowledged.
@@ -481,14 +533,8 @@ impl World {
             let what = format!("shard {number} was served");
             self.ask_until_done(&what, move |node| async move { node.is_served(shard).await })?;
         }
+        self.settle()?;
         let end = self.now_us + HEAL_US_MAX;
-        // Replacements that were begun are finished by themselves.
-        while !self.has_settled() {
-            if self.now_us > end {
-                return Err(format!("the groups do not settle: {}", self.states()));
-            }
-            self.tick()?;
-        }
         let voters = self.voters();
         while !self.clients.read_all(&self.machines, &voters, self.now_us) {
             if self.now_us > end {
@@ -501,15 +547,64 @@ impl World {
             if self.now_us > end {
                 return Err(format!("the nodes do not agree: {}", self.states()));
             }
+            self.pass(COMPARE_EVERY)?;
+        }
+        Ok(())
+    }
+
+    /// Changes of the membership that were begun are finished by themselves.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile, or that it took too long.
+    pub fn settle(&mut self) -> Result<(), String> {
+        let end = self.now_us + HEAL_US_MAX;
+        while !self.has_settled() {
+            if self.now_us > end {
+                return Err(format!("the groups do not settle: {}", self.states()));
+            }
             self.tick()?;
         }
         Ok(())
     }
 
+    /// Edges say all and hear all, until every replica shows the same; then that is looked at once more as a whole.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile or does not in the end.
+    pub fn rest(&mut self) -> Result<(), String> {
+        let end = self.now_us + HEAL_US_MAX;
+        loop {
+            let replicas = self.shown();
+            let converge = self.edges.are_in_step() && replicas.windows(2).all(|pair| pair[0].1 == pair[1].1);
+            if converge || (self.now_us > end && self.edges.are_in_step()) {
+                break;
+            }
+            if self.now_us > end {
+                return Err(format!("the edges are not in step: {}", self.edges.states()));
+            }
+            self.pass(COMPARE_EVERY)?;
+        }
+        self.edges.ask_for_stranded();
+        self.pass(COMPARE_EVERY)?;
+        let stranded = self.edges.stranded().ok_or("an edge does not say what is stranded")?;
+        let mut view = self.view(true)?;
+        view.rest = Some(RestView { replicas: self.shown(), stored: self.edges.stored(), stranded });
+        checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+    }
+
+    /// What each voter and each edge shows of the documents that edges write.
+    fn shown(&self) -> Vec<(String, checkers::Shown)> {
+        let nodes = self.voters().into_iter().filter_map(|at| {
+            let machine = &self.machines[at];
+            Some((format!("node {}", machine.id), shown_by_node(&machine.node()?)?))
+        });
+        nodes.chain(self.edges.shown()).collect()
+    }
+
     /// Whether all shards have the same voters, and nobody else.
     fn has_settled(&self) -> bool {
         let Some(node) = self.leader().and_then(|at| self.machines[at].node()) else { return false };
-        let wanted: std::collections::BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
+        let wanted: BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
         node.shards().iter().all(|shard| shard.voters() == wanted && shard.nodes() == wanted)
     }
 
@@ -534,12 +629,18 @@ impl World {
     fn report(&self) -> Report {
         let mut faults = self.faults.clone();
         faults.merge(&self.wires.counts());
+        faults.merge(&self.edges.counts());
+        let mut trace = blake3::Hasher::new();
+        self.edges.trace(trace.update(self.wires.trace().as_bytes()));
         Report {
             faults,
             answered: self.clients.history.answered(),
             elections: self.leaders.len() as u64,
             snapshots: self.generations.values().sum(),
-            trace: self.wires.trace(),
+            sizes: self.sizes.clone(),
+            apart_ms: self.apart_ms,
+            stored: self.edges.stored().len(),
+            trace: trace.finalize().to_hex()[..16].to_owned(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Faults as they come: each begins at a random moment and is over after a while.
 
+use std::sync::atomic::Ordering;
+
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -12,8 +14,10 @@ use super::network::Weather;
 
 /// Time between faults on average, in microseconds.
 const EVERY_US: u64 = 500_000;
-/// How far a clock may be off, in milliseconds.
+/// How far a clock may be off, in milliseconds: two of them are up to 500 ms apart, the fault model's bound.
 const SKEW_MS_MAX: i64 = 250;
+/// Nodes that a cluster may have.
+const NODES_MAX: usize = 7;
 /// What a disk takes normally, in microseconds.
 const DISK_US: u64 = 200;
 
@@ -23,8 +27,17 @@ pub(super) struct Storm {
     next_us: u64,
     /// What is to be undone, and when.
     until: Vec<(u64, Undo)>,
-    /// Founders that were replaced, one for each spare machine that has come.
-    replaced: usize,
+    /// Spare machines that have come.
+    came: usize,
+    /// Who should be part of the cluster if every change was heard; those who have been in it longest first.
+    members: Vec<NodeId>,
+}
+
+/// A change of the membership.
+enum Change {
+    Add,
+    Remove,
+    Replace,
 }
 
 enum Undo {
@@ -36,8 +49,20 @@ enum Undo {
 }
 
 impl Storm {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed ^ 0x5707), next_us: 0, until: Vec::new(), replaced: 0 }
+    /// The storm of a world; every clock is off from here on.
+    pub(super) fn begin(seed: u64, world: &mut World) -> Self {
+        let mut random = StdRng::seed_from_u64(seed ^ 0x5707);
+        for machine in &world.machines {
+            let skew = match random.random_range(0..4) {
+                0 => -SKEW_MS_MAX,
+                1 => SKEW_MS_MAX,
+                _ => random.random_range(-SKEW_MS_MAX..=SKEW_MS_MAX),
+            };
+            machine.skew_ms.store(skew, Ordering::Relaxed);
+            world.faults.add(Kind::Skew);
+        }
+        let members = world.plan.founders.iter().map(|(id, _)| *id).collect();
+        Self { random, next_us: 0, until: Vec::new(), came: 0, members }
     }
 
     /// Undoes what is over, and begins what begins.
@@ -79,7 +104,7 @@ impl Storm {
             world.machines.iter().map(|machine| machine.id).filter(|other| *other != id).collect();
         let now = world.now_us;
         let lasts = |random: &mut StdRng, most: u64| now + random.random_range(100_000..most);
-        match self.random.random_range(0..13) {
+        match self.random.random_range(0..15) {
             0 | 1 => {
                 let mut ids: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
                 ids.shuffle(&mut self.random);
@@ -115,9 +140,11 @@ impl Storm {
                 self.until.push((until, Undo::Resume(at)));
             }
             8 => {
-                let skew = self.random.random_range(-SKEW_MS_MAX..=SKEW_MS_MAX);
-                world.machines[at].skew_ms.store(skew, std::sync::atomic::Ordering::Relaxed);
-                world.faults.add(Kind::Skew);
+                let step = self.random.random_range(-2 * SKEW_MS_MAX..=2 * SKEW_MS_MAX);
+                let clock = &world.machines[at].skew_ms;
+                let skew = (clock.load(Ordering::Relaxed) + step).clamp(-SKEW_MS_MAX, SKEW_MS_MAX);
+                clock.store(skew, Ordering::Relaxed);
+                world.faults.add(Kind::ClockJump);
             }
             9 => {
                 world.machines[at].disk_us = self.random.random_range(5_000..800_000);
@@ -132,7 +159,9 @@ impl Storm {
                 self.until.push((until, Undo::Disk(at)));
             }
             11 => self.transfer(world, at),
-            _ => self.replace(world),
+            12 => self.change(world, &Change::Add),
+            13 => self.change(world, &Change::Remove),
+            _ => self.change(world, &Change::Replace),
         }
     }
 
@@ -160,19 +189,35 @@ impl Storm {
         self.until.push((until, Undo::Start(at)));
     }
 
-    /// A spare machine comes in the place of a founder. It is asked for once: what is wanted is logged, and then happens by
-    /// itself.
-    fn replace(&mut self, world: &mut World) {
-        let (founders, came) = (world.plan.founders.len(), self.replaced);
-        let Some((new, address)) = world.plan.spares.get(came).cloned() else { return };
-        let old = world.plan.founders[came % founders].0;
-        let asked = self.random.random_range(0..founders);
+    /// A spare machine comes, who has been there longest goes, or both. It is asked for once: what is wanted is logged, and
+    /// then happens by itself.
+    fn change(&mut self, world: &mut World, change: &Change) {
+        let founders = world.plan.founders.len();
+        let asked = self.random.random_range(0..founders + self.came);
         let Some(node) = world.machines[asked].node() else { return };
-        self.replaced += 1;
-        world.start(founders + came);
-        world.faults.add(Kind::Replace);
-        let step = MemberStep::Replace { old, new, address };
-        // Where that gets no answer the spare machine goes on waiting.
+        let spare = world.plan.spares.get(self.came).cloned();
+        let (step, kind) = match (change, spare) {
+            (Change::Add, Some((new, address))) if self.members.len() < NODES_MAX => {
+                (MemberStep::Add(new, address), Kind::Add)
+            }
+            // The last one stays; that the rest can decide is the cluster's own to see to.
+            (Change::Remove, _) if self.members.len() > 1 => (MemberStep::Remove(self.members[0]), Kind::Remove),
+            (Change::Replace, Some((new, address))) => {
+                (MemberStep::Replace { old: self.members[0], new, address }, Kind::Replace)
+            }
+            _ => return,
+        };
+        if let MemberStep::Add(new, _) | MemberStep::Replace { new, .. } = &step {
+            world.start(founders + self.came);
+            self.came += 1;
+            self.members.push(*new);
+        }
+        if let MemberStep::Remove(old) | MemberStep::Replace { old, .. } = &step {
+            self.members.retain(|member| member != old);
+            world.leaving.insert(*old);
+        }
+        world.faults.add(kind);
+        // Where that gets no answer a spare machine goes on waiting.
         world.machines[asked].spawn(async move { drop(node.change_members(step).await) });
     }
 

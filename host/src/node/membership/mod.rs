@@ -42,6 +42,22 @@ impl Node {
         wanted.collect()
     }
 
+    /// The nodes that are wanted in a shard's group. Shard 0 lets go of a node last: one that hears of no further catalog would
+    /// steer the groups that it leads by an old one.
+    fn wanted_in(&self, shard: &Shard, catalog: &Catalog) -> BTreeMap<NodeId, Wanted> {
+        let mut wanted = self.wanted(catalog);
+        if shard.id != self.catalog_shard().id {
+            return wanted;
+        }
+        let others = &self.shards()[1..];
+        for (node, address) in shard.addresses() {
+            if catalog.members.is_leaving(node) && others.iter().any(|other| other.may_hold(node)) {
+                wanted.insert(node, Wanted { address, drained: true, until: None });
+            }
+        }
+        wanted
+    }
+
     /// The nodes that are wanted, without those whose successor is there, and where they are reached.
     #[must_use]
     pub fn members_now(&self) -> Vec<(NodeId, NodeAddress)> {
@@ -106,7 +122,8 @@ impl Node {
             return refused(format!("node {node} is part of this cluster already: take an id that no node ever had"));
         }
         if let Some(leaves) = leaves.filter(|leaves| wanted.contains_key(leaves)) {
-            let rest: BTreeSet<NodeId> = wanted.into_keys().filter(|node| *node != leaves).collect();
+            let stay = self.members_now().into_iter().map(|(node, _)| node);
+            let rest: BTreeSet<NodeId> = stay.filter(|node| *node != leaves).collect();
             let up = self.reachable().await;
             if !quorum::is_quorum(std::slice::from_ref(&rest), &up) {
                 let up = rest.intersection(&up).count();
@@ -114,6 +131,11 @@ impl Node {
                     "without node {leaves}, {up} of {} nodes answer, which is no majority: bring others back first",
                     rest.len()
                 ));
+            }
+            // Who left when this one took its place is gone for good, and must not be wanted again without it.
+            let replaced = catalog.members.replaced.iter().filter(|(_, successor)| **successor == leaves);
+            for (old, _) in replaced.filter(|(old, _)| self.shards().iter().all(|shard| !shard.nodes().contains(old))) {
+                self.change_catalog(catalog::Step::Members(MemberStep::Remove(*old))).await?;
             }
         }
         self.change_catalog(catalog::Step::Members(step)).await
@@ -188,7 +210,7 @@ impl Node {
             }
             self.compare_effects(&shard).await;
             let since = *leads_since.get_or_insert_with(Instant::now);
-            let wanted = self.wanted(&catalog);
+            let wanted = self.wanted_in(&shard, &catalog);
             let mut group = shard.group();
             group.preferred = (since.elapsed() >= SPREAD_AFTER).then(|| self.preferred(&shard, &wanted)).flatten();
             let mut step = plan::next(&wanted, &group);

@@ -62,9 +62,10 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
     if group.configurations.len() > 1 {
         return Some(Step::SetVoters(voters.clone()));
     }
-    let stays = |node: &NodeId| {
-        wanted.get(node).is_some_and(|wanted| wanted.until.is_none_or(|successor| !voters.contains(&successor)))
-    };
+    // A successor that is itself to go takes nobody's place.
+    let takes_over = |successor: NodeId| voters.contains(&successor) && wanted.contains_key(&successor);
+    let stays =
+        |node: &NodeId| wanted.get(node).is_some_and(|wanted| wanted.until.is_none_or(|node| !takes_over(node)));
     let has_caught_up = |node: &NodeId| group.matched.get(node).is_some_and(|at| at + LAG_MAX >= group.last);
     if let Some((node, wanted)) = wanted.iter().find(|(node, _)| !group.nodes.contains(node) && stays(node)) {
         return Some(Step::AddLearner(*node, wanted.address.clone()));
@@ -130,6 +131,15 @@ mod tests {
             preferred: None,
             low: BTreeSet::new(),
         }
+    }
+
+    /// A replacement that is taken back when the new node votes already: the old one is not sent away beside it.
+    #[test]
+    fn who_was_to_be_replaced_stays_when_its_successor_goes() {
+        let mut wanted = wanted(&[1]);
+        wanted.entry(NodeId::new(1)).and_modify(|one| one.until = Some(NodeId::new(2)));
+        let (_, after) = steps(&wanted, group(&[1, 2], &[]));
+        assert_eq!((after.configurations, after.nodes), (vec![ids(&[1])], ids(&[1])));
     }
 
     /// Carries steps out until none is left.

@@ -1,5 +1,5 @@
 //! Skerry beside etcd on this machine, in one run: `cargo xtask load` prints the table. Nothing here asserts a time; what
-//! is asserted is that no request failed.
+//! fails is printed with the rest.
 
 #[cfg(test)]
 mod clients;

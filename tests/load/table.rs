@@ -59,15 +59,7 @@ impl Subject<'_> {
         let requests = puts.requests();
         let cpu_per_put = (used_by(&self.processes) - used) / u32::try_from(requests).unwrap();
         let syncs_per_put = (self.syncs)().zip(synced).map(|(after, before)| (after - before) as f64 / requests as f64);
-        // Reads find what was written under the names that puts use.
-        let gets = run(Load {
-            system: self.system,
-            url: &self.url,
-            operation: "get",
-            keys: KEYS,
-            connections: CONNECTIONS,
-            time: TIME,
-        });
+        let gets = self.load("get", KEYS, CONNECTIONS, TIME);
         let single_puts = self.load("put", KEYS, 1, TIME);
         let single_gets = self.load("get", KEYS, 1, TIME);
         let (unique, slowest) = self.unique();
@@ -132,12 +124,7 @@ fn etcd() -> Figures {
 #[test]
 #[ignore = "needs etcd, wrk and an idle machine: cargo xtask load"]
 fn measure_against_etcd() {
-    let peer = etcd();
-    let (one, four) = (skerry(1), skerry(4));
-    let shapes = [("etcd 3 nodes", &peer), ("1 shard", &one), ("4 shards", &four)];
-    println!(
-        "{:<14}{:>10}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}{:>8}{:>9}{:>9}{:>10}{:>8}{:>8}{:>9}{:>10}",
-        "",
+    const HEADINGS: [&str; 15] = [
         "puts/s",
         "ratio",
         "p50 ms",
@@ -152,31 +139,42 @@ fn measure_against_etcd() {
         "unique/s",
         "ratio",
         "slowest",
-        "cpu us/put"
-    );
-    for (name, figures) in shapes {
-        let ratio = |of: fn(&Figures) -> &Report| of(figures).per_second() / of(&peer).per_second();
-        let millis = |micros: u64| micros as f64 / 1_000.0;
-        println!(
-            "{name:<14}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>9.0}{:>9.2}{:>10.0}{:>8.0}{:>8.2}{:>9.2}{:>10.0}",
-            figures.puts.per_second(),
-            ratio(|f| &f.puts),
-            millis(figures.puts.p50_micros),
-            millis(figures.puts.p99_micros),
-            figures.gets.per_second(),
-            ratio(|f| &f.gets),
-            millis(figures.gets.p50_micros),
-            millis(figures.gets.p99_micros),
-            figures.single_puts.per_second(),
-            ratio(|f| &f.single_puts),
-            figures.single_gets.per_second(),
-            figures.unique.per_second(),
-            ratio(|f| &f.unique),
-            figures.slowest,
-            figures.cpu_per_put.as_micros(),
+        "cpu us/put",
+    ];
+    let cells = |name: &str, cells: &[String]| {
+        println!("{name:<14}{}", cells.iter().map(|cell| format!("{cell:>11}")).collect::<String>());
+    };
+    cells("", &HEADINGS.map(str::to_owned));
+    let peer = etcd();
+    let row = |name: &str, figures: &Figures| {
+        let ratio = |of: fn(&Figures) -> &Report| format!("{:.2}", of(figures).per_second() / of(&peer).per_second());
+        let rate = |report: &Report| format!("{:.0}", report.per_second());
+        let millis = |micros: u64| format!("{:.2}", micros as f64 / 1_000.0);
+        cells(
+            name,
+            &[
+                rate(&figures.puts),
+                ratio(|f| &f.puts),
+                millis(figures.puts.p50_micros),
+                millis(figures.puts.p99_micros),
+                rate(&figures.gets),
+                ratio(|f| &f.gets),
+                millis(figures.gets.p50_micros),
+                millis(figures.gets.p99_micros),
+                rate(&figures.single_puts),
+                ratio(|f| &f.single_puts),
+                rate(&figures.single_gets),
+                rate(&figures.unique),
+                ratio(|f| &f.unique),
+                format!("{:.2}", figures.slowest),
+                figures.cpu_per_put.as_micros().to_string(),
+            ],
         );
         if let Some(syncs) = figures.syncs_per_put {
             println!("{:<14}{syncs:.3} fsyncs of all nodes for each put at {CONNECTIONS} connections", "");
         }
-    }
+    };
+    row("etcd", &peer);
+    row("1 shard", &skerry(1));
+    row("4 shards", &skerry(4));
 }

@@ -173,3 +173,67 @@ fn install_document(batch: &mut Batch, effect: &DocumentEffect, scn: Scn, index:
         previous = Some(id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skerry_model::{CollectionId, DocumentKey, Epoch, Origin};
+    use skerry_store::StateDb;
+    use skerry_store::simulated::Disk;
+
+    use super::*;
+    use crate::documents::keys::head::Stored;
+    use crate::documents::keys::version::Body;
+    use crate::documents::record::VersionEffect;
+
+    fn version() -> VersionEffect {
+        VersionEffect {
+            origin: Origin::core(),
+            time_ms: 0,
+            body: Body::Deleted,
+            stored: Stored::default(),
+            plugin: None,
+            conflicts: 0,
+            fallback: None,
+            merge: None,
+        }
+    }
+
+    /// A change of one document by so many versions, over nothing.
+    fn change(key: &str, versions: usize) -> Documents {
+        let effect = DocumentEffect {
+            collection: CollectionId::new(1),
+            key: DocumentKey::new(key).unwrap(),
+            epoch: Epoch::new(0),
+            expected: None,
+            versions: (0..versions).map(|_| version()).collect(),
+        };
+        Documents { catalog: Catalog::default().version, documents: vec![effect], push: None }
+    }
+
+    fn first(changes: Vec<Documents>) -> Vec<Option<u32>> {
+        let rows = Disk::new(0).state().keyspace("0").unwrap();
+        let record = Record::new(Scn::at_millis(1), Effect::Documents(changes));
+        let application = apply(&Header::default(), &Catalog::default(), &*rows, 7, &record).unwrap();
+        match application.applied {
+            Applied::Documents { first, .. } => first,
+            applied => panic!("{applied:?}"),
+        }
+    }
+
+    #[test]
+    fn changes_of_one_record_number_their_versions_behind_each_other() {
+        assert_eq!(first(vec![change("a", 2), change("b", 1), change("c", 1)]), [Some(0), Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn a_stale_change_takes_no_other_with_it() {
+        let mut stale = change("b", 3);
+        stale.documents[0].expected = Some(VersionId::ZERO);
+        assert_eq!(first(vec![change("a", 1), stale, change("c", 1)]), [Some(0), None, Some(1)]);
+    }
+
+    #[test]
+    fn the_second_change_of_a_document_is_stale() {
+        assert_eq!(first(vec![change("a", 1), change("a", 1)]), [Some(0), None]);
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::json;
 use skerry_host::consensus::network::hello::{Hello, PROTOCOL, Purpose};
 use skerry_host::consensus::network::message::Lane;
 use skerry_model::{ClusterId, NodeId, Nonce, Timeline};
-use skerry_tests::processes::{Cluster, Process, page, until};
+use skerry_tests::processes::{Cluster, Process, metric, until};
 
 use super::requests::{BINARIES, create, read, write};
 
@@ -29,11 +29,8 @@ fn tls(folder: &Path) -> Vec<String> {
 }
 
 /// How often a node refused a connection for a reason.
-fn refused(cluster: &Cluster, node: usize, reason: &str) -> u64 {
-    let metrics = page(&format!("{}/metrics", cluster.url(node))).unwrap();
-    let name = format!("skerry_node_refusals{{reason=\"{reason}\"}} ");
-    let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{reason}: {metrics}"))
+fn refused(cluster: &Cluster, node: usize, reason: &str) -> f64 {
+    metric(&cluster.url(node), &format!("skerry_node_refusals{{reason=\"{reason}\"}}"))
 }
 
 /// Sends a frame and waits for the node to end the connection.
@@ -69,7 +66,7 @@ fn nodes_speak_mutual_tls_with_their_own_authority_alone() {
     arguments.extend(tls(other.path()).iter().map(|option| option.replace("{id}", "4")));
     let mut stranger = Process::start(BINARIES.skerry, &arguments);
     until("the stranger to be refused again and again", || {
-        (refused(&cluster, 0, "certificate") > before + 1).then_some(())
+        (refused(&cluster, 0, "certificate") > before + 1.0).then_some(())
     });
     stranger.kill();
     let said = cluster.node(0).said();
@@ -94,7 +91,7 @@ fn strangers_are_refused_and_counted() {
     send(port, u32::MAX, b"");
     until("an oversized frame to be refused", || (refused(&cluster, 0, "frame") > before).then_some(()));
     send(port, 3, b"\xff\xff\xff");
-    until("what is no Hello to be refused", || (refused(&cluster, 0, "malformed") > 0).then_some(()));
+    until("what is no Hello to be refused", || (refused(&cluster, 0, "malformed") > 0.0).then_some(()));
     let status: serde_json::Value =
         serde_json::from_str(&cluster.cli(&["cluster", "status", "--json"]).unwrap()).unwrap();
     let own: ClusterId = serde_json::from_value(status["cluster"].clone()).unwrap();
@@ -112,7 +109,7 @@ fn strangers_are_refused_and_counted() {
         for _ in 0..3 {
             send(port, u32::try_from(body.len()).unwrap(), &body);
         }
-        until(reason, || (refused(&cluster, 0, reason) >= 3).then_some(()));
+        until(reason, || (refused(&cluster, 0, reason) >= 3.0).then_some(()));
         let said = cluster.node(0).said();
         assert_eq!(said.matches(&format!("reason=\"{reason}\"")).count(), 1, "logged once:\n{said}");
     }

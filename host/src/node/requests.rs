@@ -23,7 +23,7 @@ impl Handler for Node {
     }
 
     fn may_stay(&self, caller: NodeId) -> bool {
-        self.is_member(caller)
+        !self.has_left(caller)
     }
 
     fn refusals(&self) -> &Refusals {
@@ -52,12 +52,12 @@ impl Node {
             let detail = format!("this is node {}, not node {}: check the addresses", self.0.id, hello.to);
             return refused(Reason::Address, detail);
         }
-        if !self.is_member(hello.node) {
-            let is_new = !self.catalog_shard().state.catalog().members.is_leaving(hello.node);
-            if is_new && hello.purpose == Purpose::Join {
-                return Ok(Welcome::NotYet);
-            }
-            return refused(Reason::Member, format!("node {} is not part of this cluster, or no longer", hello.node));
+        if self.has_left(hello.node) {
+            return refused(Reason::Member, format!("node {} is not part of this cluster any longer", hello.node));
+        }
+        let is_member = self.is_member(hello.node);
+        if !is_member && hello.purpose == Purpose::Join {
+            return Ok(Welcome::NotYet);
         }
         let known = self.0.folders.lock().get(&hello.node).copied();
         match &hello.purpose {
@@ -87,7 +87,9 @@ impl Node {
                     );
                     return refused(Reason::Folder, detail);
                 }
-                self.remember(hello, known).await?;
+                if is_member {
+                    self.remember(hello, known).await?;
+                }
                 Ok(Welcome::Come)
             }
         }

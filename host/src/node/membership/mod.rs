@@ -68,13 +68,21 @@ impl Node {
         stay.map(|(node, wanted)| (node, wanted.address)).collect()
     }
 
-    /// Whether a node may talk to this one: it is wanted, or still in some group.
+    /// Whether a node is part of the cluster as far as this one knows: it is wanted, or still in some group.
     pub(super) fn is_member(&self, node: NodeId) -> bool {
         let catalog = self.catalog_shard().state.catalog();
-        let is_leaving = catalog.members.is_leaving(node);
         let is_wanted = || self.wanted(&catalog).contains_key(&node);
-        let is_in_a_group = || self.shards().iter().any(|shard| shard.may_hold(node));
-        (!is_leaving && is_wanted()) || is_in_a_group()
+        (!catalog.members.is_leaving(node) && is_wanted()) || self.is_in_a_group(node)
+    }
+
+    /// Whether a node left for good. One that this node has not heard of did not: it may have been added while this node was
+    /// away, and lead what this node has to learn from.
+    pub(super) fn has_left(&self, node: NodeId) -> bool {
+        self.catalog_shard().state.catalog().members.is_leaving(node) && !self.is_in_a_group(node)
+    }
+
+    fn is_in_a_group(&self, node: NodeId) -> bool {
+        self.shards().iter().any(|shard| shard.may_hold(node))
     }
 
     /// Which of the wanted nodes answer, this one among them.

@@ -20,11 +20,8 @@ pub const DOCUMENT_QUEUE_BYTES_MAX: usize = 1 << 20;
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// One log record.
 pub const RECORD_BYTES_MAX: usize = 20 << 20;
-/// Records with documents under way at once, per shard: what is evaluated meanwhile goes into the next one together, so
-/// that a busy shard pays for a record once for many writes.
-pub const RECORDS_UNDER_WAY_MAX: usize = 2;
 /// Changes to documents in one record.
-pub const GROUP_MAX: usize = 256;
+pub const GROUP_MAX: usize = 1_024;
 /// What they may take together, in bytes; one alone may be larger.
 pub const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Evaluated changes that wait for a record, per shard; past it the answer is 429.

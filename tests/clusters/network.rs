@@ -95,11 +95,13 @@ fn strangers_are_refused_and_counted() {
     let status: serde_json::Value =
         serde_json::from_str(&cluster.cli(&["cluster", "status", "--json"]).unwrap()).unwrap();
     let own: ClusterId = serde_json::from_value(status["cluster"].clone()).unwrap();
+    cluster.kill(2);
+    cluster.cli(&["cluster", "remove", "3"]).unwrap();
     let purpose = |cluster| Purpose::Traffic { cluster, timeline: Timeline::from_bytes([9; 16]), lane: Lane::Control };
     let strangers = [
         ("cluster", NodeId::new(2), purpose(ClusterId::from_bytes([9; 16]))),
         ("timeline", NodeId::new(2), purpose(own)),
-        ("member", NodeId::new(9), purpose(own)),
+        ("member", NodeId::new(3), purpose(own)),
     ];
     for (reason, node, purpose) in strangers {
         let folder = Nonce::from_bytes([9; 16]);

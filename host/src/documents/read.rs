@@ -136,15 +136,16 @@ pub fn newest(
 #[must_use]
 pub fn body(before: Option<(&View, Stored)>, view: Option<&View>) -> (Body, Stored) {
     let Some(view) = view else { return (Body::Deleted, Stored::default()) };
-    let whole = || (Body::Whole(view.bytes().clone()), Stored::default());
+    let bytes = u32::try_from(view.bytes().len()).expect("a view is at most 1 MiB");
+    let whole = || (Body::Whole(view.bytes().clone()), Stored { bytes, ..Stored::default() });
     let Some((old, stored)) = before.filter(|_| view.bytes().len() > VIEW_WHOLE_BYTES) else { return whole() };
     let splice = skerry_model::document::Splice::between(old.bytes(), view.bytes());
     let splice_bytes = stored.splice_bytes as usize + splice.inserted.len();
     if stored.splices >= SPLICES_MAX || splice_bytes > view.bytes().len() {
         return whole();
     }
-    let splice_bytes = u32::try_from(splice_bytes).expect("a view is at most 1 MiB");
-    (Body::Splice(splice), Stored { splices: stored.splices + 1, splice_bytes })
+    let splice_bytes = u32::try_from(splice_bytes).expect("they are no longer than the view");
+    (Body::Splice(splice), Stored { bytes, splices: stored.splices + 1, splice_bytes })
 }
 
 /// Heads of a collection in the order of keys, behind `after`.
@@ -231,15 +232,15 @@ mod tests {
         let new = view(&format!("{{\"a\":\"{}y\"}}", "x".repeat(5_000)));
         let (body, stored) = body(Some((&old, Stored::default())), Some(&new));
         assert!(matches!(&body, Body::Splice(splice) if splice.inserted == "y"), "{body:?}");
-        assert_eq!(stored, Stored { splices: 1, splice_bytes: 1 });
+        assert_eq!(stored, Stored { bytes: 5_009, splices: 1, splice_bytes: 1 });
     }
 
     #[test]
     fn splices_are_bounded_by_number_and_by_bytes() {
         let large = view(&"x".repeat(2_000));
-        let many = Stored { splices: SPLICES_MAX, splice_bytes: 0 };
+        let many = Stored { bytes: 2_000, splices: SPLICES_MAX, splice_bytes: 0 };
         assert!(matches!(body(Some((&large, many)), Some(&large)).0, Body::Whole(_)));
-        let long = Stored { splices: 1, splice_bytes: 2_001 };
+        let long = Stored { bytes: 2_000, splices: 1, splice_bytes: 2_001 };
         assert!(matches!(body(Some((&large, long)), Some(&large)).0, Body::Whole(_)));
         assert!(matches!(body(None, Some(&large)).0, Body::Whole(_)));
         assert!(matches!(body(Some((&large, many)), Some(&view("{}"))).0, Body::Whole(_)));

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 use skerry_channel::change::Mark;
 use skerry_channel::push::receiver::Watermark;
 use skerry_model::engine::{Delta, Version as Seen};
@@ -18,7 +19,7 @@ use crate::catalog::Step;
 use crate::consensus::types::Command;
 
 /// The record format this version writes and reads.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 
 /// A record cannot be read; the log is damaged or was written by a later version.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub struct Unreadable {
 }
 
 /// One log record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
 pub struct Record {
     format: u16,
     /// The leader's proposal for the SCN; the record gets max(proposed, last + 1).
@@ -79,7 +80,7 @@ pub enum Effect {
 }
 
 /// Documents that change together, all or none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
 pub struct Documents {
     /// The catalog that they were evaluated under.
     pub catalog: CatalogVersion,
@@ -90,7 +91,7 @@ pub struct Documents {
 }
 
 /// What one document becomes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
 pub struct DocumentEffect {
     /// The collection.
     pub collection: CollectionId,
@@ -105,7 +106,7 @@ pub struct DocumentEffect {
 }
 
 /// One version that comes into being.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
 pub struct VersionEffect {
     /// Who wrote it.
     pub origin: Origin,
@@ -126,7 +127,7 @@ pub struct VersionEffect {
 }
 
 /// What a merge document took, and what it then has seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
 pub struct MergeEffect {
     /// The changes, in the order they were taken.
     pub deltas: Vec<Delta>,
@@ -135,7 +136,7 @@ pub struct MergeEffect {
 }
 
 /// The watermark after a push. Verdicts are part of it, so that a repeat gets the same ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize_tuple, Deserialize_tuple)]
 pub struct PushEffect {
     /// The edge.
     pub replica: Origin,
@@ -195,14 +196,24 @@ impl Record {
         Self { format: FORMAT, proposed, effect }
     }
 
+    fn approximate_bytes(&self) -> usize {
+        match &self.effect {
+            Effect::Documents(changes) => changes.iter().map(Documents::approximate_bytes).sum(),
+            Effect::PluginChunk { bytes, .. } => bytes.len(),
+            Effect::Found { .. } | Effect::Catalog { .. } | Effect::Compare { .. } => 0,
+        }
+    }
+
     /// The bytes that the log carries.
     ///
     /// # Panics
     /// Never: writing to memory does not fail.
     #[must_use]
     pub fn encode(&self) -> Command {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.approximate_bytes());
         ciborium::into_writer(self, &mut bytes).expect("records serialize, and memory takes every write");
+        // The log keeps what is recent in memory.
+        bytes.shrink_to_fit();
         Command::new(bytes)
     }
 

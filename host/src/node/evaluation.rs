@@ -114,8 +114,8 @@ impl Node {
         batch: &[Waiting],
     ) -> Result<WriteEvaluation, Problem> {
         if !collection.policy.merges() {
-            let (subject, _) = Subject::load(&shard.state.store(), collection, &place.1, None)?;
             let requests: Vec<_> = batch.iter().map(|waiting| &waiting.request).collect();
+            let (subject, _) = Subject::load_for(&shard.state.store(), collection, &place.1, None, &requests)?;
             return Ok(evaluate_writes(context, collection, subject, &requests));
         }
         let requests: Vec<_> = batch.iter().map(|waiting| waiting.request.clone()).collect();
@@ -123,8 +123,8 @@ impl Node {
         let (rows, key) = (shard.state.store(), place.1.clone());
         let (context, collection) = (context.clone(), collection.clone());
         let job = move || {
-            let (subject, fold) = Subject::load(&rows, &collection, &key, live)?;
             let requests: Vec<_> = requests.iter().collect();
+            let (subject, fold) = Subject::load_for(&rows, &collection, &key, live, &requests)?;
             Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
         };
         let computed = compute(&*self.0.executor, job).await;

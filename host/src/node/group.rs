@@ -1,10 +1,8 @@
-//! Group commit: what is evaluated while records are under way goes into the next one together. A busy shard then pays for
+//! Group commit: what is evaluated while a record is under way goes into the next one together. A busy shard then pays for
 //! a record, its way to the followers and its installation once for many writes; an idle one waits for nothing.
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::{Ordinal, VersionId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -14,7 +12,7 @@ use super::Node;
 use super::propose::{Proposed, late, stopping, write};
 use super::shard::{Refused, Shard};
 use crate::documents::record::{Applied, Documents, Effect, Record};
-use crate::limits::{GROUP_BYTES_MAX, GROUP_MAX, PROPOSAL_TIMEOUT, RECORDS_UNDER_WAY_MAX};
+use crate::limits::{GROUP_BYTES_MAX, GROUP_MAX, PROPOSAL_TIMEOUT};
 
 /// An evaluated change that waits for a record.
 pub(super) struct Submission {
@@ -44,18 +42,10 @@ impl Node {
 
     /// Makes records of what was submitted to a shard. Runs until the node stops.
     pub(super) async fn gather(self, shard: Arc<Shard>, mut submissions: mpsc::Receiver<Submission>) {
-        let mut under_way = FuturesUnordered::new();
         let mut next = None;
-        loop {
-            tokio::select! {
-                biased;
-                Some(()) = under_way.next() => {}
-                first = first(&mut next, &mut submissions), if under_way.len() < RECORDS_UNDER_WAY_MAX => {
-                    let Some(first) = first else { return };
-                    let group = gather_behind(first, &mut next, &mut submissions);
-                    under_way.push(self.propose_group(&shard, group));
-                }
-            }
+        while let Some(first) = first(&mut next, &mut submissions).await {
+            let group = gather_behind(first, &mut next, &mut submissions);
+            self.propose_group(&shard, group).await;
         }
     }
 

@@ -1,9 +1,9 @@
 //! A document under evaluation: where it stands, and the versions it has been given so far.
 
-use skerry_api::documents::ETag;
+use skerry_api::documents::{Conditions, ETag, WriteRequest};
 use skerry_api::problem::Problem;
 use skerry_model::document::View;
-use skerry_model::engine::{Engine, MergeDocument};
+use skerry_model::engine::{Engine, MergeDocument, Write};
 use skerry_model::{CollectionId, DocumentKey, Epoch, PluginDigest, VersionId};
 use skerry_store::OrderedStore;
 
@@ -13,7 +13,7 @@ use crate::documents::keys::fold::Fold;
 use crate::documents::keys::head::{Head, Stored};
 use crate::documents::read;
 use crate::documents::record::{DocumentEffect, MergeEffect, VersionEffect};
-use crate::limits::FOLD_DELTAS_MIN;
+use crate::limits::{FOLD_DELTAS_MIN, VIEW_WHOLE_BYTES};
 
 /// A document under evaluation.
 pub struct Subject {
@@ -22,6 +22,9 @@ pub struct Subject {
     epoch: Epoch,
     head: Option<Head>,
     plugin: Option<PluginDigest>,
+    /// Whether there is a document.
+    pub(super) exists: bool,
+    /// What it reads as; also `None` where no write of this evaluation has to know.
     pub(super) view: Option<View>,
     stored: Stored,
     pub(super) merge: Option<Box<dyn MergeDocument>>,
@@ -48,8 +51,24 @@ impl Subject {
         key: &DocumentKey,
         live: Option<(VersionId, Box<dyn MergeDocument>)>,
     ) -> Result<(Self, Option<Fold>), Problem> {
-        let newest = read::newest(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
-        let head = newest.as_ref().map(|(head, _)| *head);
+        Self::load_for(rows, collection, key, live, &[])
+    }
+
+    /// The same with no more than these writes have to know.
+    ///
+    /// # Errors
+    /// A problem when rows cannot be read.
+    pub fn load_for(
+        rows: &dyn OrderedStore,
+        collection: &Collection,
+        key: &DocumentKey,
+        live: Option<(VersionId, Box<dyn MergeDocument>)>,
+        writes: &[&WriteRequest],
+    ) -> Result<(Self, Option<Fold>), Problem> {
+        let head = read::head(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
+        let read = |head: &Head| read::version(rows, collection.id, key, head.epoch, head.version);
+        let seen = head.as_ref().filter(|head| !is_replaced(head, collection, writes)).map(read).transpose();
+        let seen = seen.map_err(|error| storage_problem(&error))?;
         let (merge, fold) = match collection.policy.merges() {
             true => {
                 let live = live.filter(|(version, _)| head.is_some_and(|head| head.version == *version));
@@ -61,12 +80,12 @@ impl Subject {
             }
             false => (None, None),
         };
-        let seen = newest.map(|(_, seen)| seen);
         let subject = Self {
             collection_id: collection.id,
             key: key.clone(),
             epoch: head.map_or(Epoch::new(0), |head| head.epoch),
             plugin: seen.as_ref().and_then(|seen| seen.version.plugin),
+            exists: head.is_some_and(|head| head.live),
             view: seen.and_then(|seen| seen.view),
             stored: head.map_or(Stored::default(), |head| head.stored),
             head,
@@ -109,8 +128,8 @@ impl Subject {
     /// The ETag of the document as it stands, `None` when there is none. A version of this evaluation has one that no
     /// header can carry.
     pub(super) fn etag(&self, context: &Context) -> Option<ETag> {
-        self.view.as_ref()?;
         match (&self.head, self.versions.is_empty()) {
+            _ if !self.exists => None,
             (Some(head), true) => Some(etag(context.timeline, head.version, self.plugin)),
             _ => Some(ETag("\0".to_owned())),
         }
@@ -136,6 +155,7 @@ impl Subject {
             fallback: new.fallback,
             merge,
         });
+        self.exists = new.view.is_some();
         self.view = new.view;
         self.stored = stored;
     }
@@ -151,6 +171,16 @@ impl Subject {
             versions,
         })
     }
+}
+
+/// Whether the writes replace the document whatever it reads as, and it is so short that the new one is stored whole: then
+/// its head says all that they need.
+fn is_replaced(head: &Head, collection: &Collection, writes: &[&WriteRequest]) -> bool {
+    let is_blind = |request: &&WriteRequest| {
+        matches!(request.write, Write::Put(_)) && request.conditions == Conditions::default()
+    };
+    let is_short = head.stored.bytes as usize <= VIEW_WHOLE_BYTES;
+    !collection.policy.merges() && is_short && !writes.is_empty() && writes.iter().all(is_blind)
 }
 
 /// The merge document from its fold and deltas.

@@ -76,15 +76,15 @@ fn evaluate(
         let detail = "the document is at another version than the request names: read it again";
         return Err(Problem::new(Kind::PreconditionFailed, detail));
     }
-    if request.write == Write::Delete && subject.view.is_none() {
+    if request.write == Write::Delete && !subject.exists {
         return Err(Problem::new(Kind::DocumentNotFound, format!("there is no document {} to delete", subject.key())));
     }
-    let existed = subject.view.is_some();
+    let existed = subject.exists;
     let changed = match collection.policy.merges() {
         true => merge(context, collection, subject, &request.write)?,
         false => strict(context, subject, &request.write)?,
     };
-    let change = match (existed, subject.view.is_some()) {
+    let change = match (existed, subject.exists) {
         _ if !changed => Change::Unchanged,
         (false, true) => Change::Created,
         (true, true) => Change::Updated,

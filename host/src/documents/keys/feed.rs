@@ -2,14 +2,14 @@
 //! version.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 use skerry_model::{CollectionId, DocumentKey, Epoch, Ordinal, Scn, VersionId};
 use skerry_store::KeyRange;
 
 use super::{Kind, Unreadable};
 
 /// What changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
 pub struct Entry {
     /// The collection.
     pub collection: CollectionId,

@@ -1,14 +1,14 @@
 //! One pointer per document to its newest version. In the order of collections and keys, so that a scan walks it.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 use skerry_model::{CollectionId, DocumentKey, Epoch, VersionId};
 use skerry_store::KeyRange;
 
 use super::{Kind, Unreadable};
 
 /// The newest version of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
 pub struct Head {
     /// Which one.
     pub version: VersionId,
@@ -22,10 +22,12 @@ pub struct Head {
     pub stored: Stored,
 }
 
-/// How far a view is from its last whole copy. Bounded, so that a read costs a bounded number of splices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How long a view is, and how far from its last whole copy. Bounded, so that a read costs a bounded number of splices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize_tuple, Deserialize_tuple)]
 pub struct Stored {
-    /// Splices since then.
+    /// How long the view is, in bytes; 0 where there is none.
+    pub bytes: u32,
+    /// Splices since the last whole copy.
     pub splices: u16,
     /// What they hold together, in bytes.
     pub splice_bytes: u32,

@@ -40,7 +40,9 @@ pub fn is_local(key: &[u8]) -> bool {
     fold::is_fold(key) || *key == *header::received_key()
 }
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Most rows are shorter.
+const ROW_BYTES: usize = 128;
 
 /// A row that cannot be read: the state database is damaged or was written by another version.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +56,16 @@ pub struct Unreadable {
 
 /// The stored form of a value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
-    let mut bytes = vec![FORMAT];
+    encode_sized(value, ROW_BYTES)
+}
+
+/// The stored form of a value that takes about so many bytes.
+fn encode_sized<T: Serialize>(value: &T, about: usize) -> Bytes {
+    let mut bytes = Vec::with_capacity(about);
+    bytes.push(FORMAT);
     ciborium::into_writer(value, &mut bytes).expect("rows serialize, and memory takes every write");
+    // Rows wait in memory to be written, so they must not carry unused room.
+    bytes.shrink_to_fit();
     bytes.into()
 }
 

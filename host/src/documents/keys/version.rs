@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 use skerry_model::document::Splice;
 use skerry_model::engine::Version as Seen;
 use skerry_model::{CollectionId, DocumentKey, Epoch, Ordinal, Origin, PluginDigest, Scn, VersionId};
@@ -10,7 +11,7 @@ use skerry_store::KeyRange;
 use super::{Kind, Unreadable};
 
 /// One version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize_tuple, Deserialize_tuple)]
 pub struct Version {
     /// The version before it, or `None` for the first.
     pub previous: Option<VersionId>,
@@ -94,7 +95,12 @@ pub fn decode_key(key: &[u8]) -> Result<VersionId, Unreadable> {
 /// The stored form.
 #[must_use]
 pub fn encode(version: &Version) -> Bytes {
-    super::encode(version)
+    let body = match &version.body {
+        Body::Whole(bytes) => bytes.len(),
+        Body::Splice(splice) => splice.inserted.len(),
+        Body::Deleted => 0,
+    };
+    super::encode_sized(version, super::ROW_BYTES + body)
 }
 
 /// The version of its stored form.

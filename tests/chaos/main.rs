@@ -26,9 +26,11 @@ mod links;
 mod lists;
 #[cfg(test)]
 mod membership;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod namespaces;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod network;
 #[cfg(test)]
 mod node;
@@ -40,5 +42,6 @@ mod registers;
 mod run;
 #[cfg(test)]
 mod storm;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod wire;

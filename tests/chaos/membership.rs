@@ -1,7 +1,6 @@
 //! Leaders that hand over, and nodes that are replaced, under load and with somebody killed in the middle.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::ops::Range;
 
 use rand::RngExt;
@@ -15,6 +14,7 @@ use tokio::runtime::Handle;
 use super::choices::{Choices, FAULT_MS};
 use super::clients::Shared;
 use super::cluster::{Cluster, NODES, SHARDS};
+use super::faults::Fault;
 use super::places::{Place, slot};
 
 const HANDOVERS: Range<usize> = 2..6;
@@ -31,7 +31,7 @@ enum Victim {
 }
 
 /// Hands a shard to a node, and another one, and so on; each of them leads when it is said to.
-pub(super) fn transfer<F: Copy + Ord + Debug>(choices: &mut Choices<F>, cluster: &Cluster) {
+pub(super) fn transfer(choices: &mut Choices<Fault>, cluster: &Cluster) {
     for _ in 0..choices.random.random_range(HANDOVERS) {
         let shard = ShardId::new(choices.random.random_range(0..SHARDS));
         let (asked, to) = (choices.random.random_range(0..NODES), choices.random.random_range(0..NODES));
@@ -43,12 +43,7 @@ pub(super) fn transfer<F: Copy + Ord + Debug>(choices: &mut Choices<F>, cluster:
 
 /// Starts a node at this place and puts it into its slot, in one step or in two. Whoever is killed meanwhile comes back,
 /// unless it is the one that goes; the change finishes all the same, and that one ends and loses its folder.
-pub(super) fn replace<F: Copy + Ord + Debug>(
-    choices: &mut Choices<F>,
-    cluster: &mut Cluster,
-    shared: &Shared,
-    place: Place,
-) {
+pub(super) fn replace(choices: &mut Choices<Fault>, cluster: &mut Cluster, shared: &Shared, place: Place) {
     let slot = slot(place.id);
     let runtime = choices.runtime.clone();
     let (old, new) = (NodeId::new(cluster.places()[slot].id), NodeId::new(place.id));
@@ -86,13 +81,7 @@ pub(super) fn replace<F: Copy + Ord + Debug>(
 }
 
 /// Kills somebody at some moment, and starts it again after another one, unless it is to go.
-fn kill<F: Copy + Ord + Debug>(
-    choices: &mut Choices<F>,
-    cluster: &mut Cluster,
-    victim: Victim,
-    old: NodeId,
-    new: NodeId,
-) {
+fn kill(choices: &mut Choices<Fault>, cluster: &mut Cluster, victim: Victim, old: NodeId, new: NodeId) {
     choices.last(MIDDLE_MS);
     let shard = choices.random.random_range(0..SHARDS);
     let id = match victim {

@@ -26,10 +26,11 @@ pub(super) enum Reads {
 /// How nodes are started; `{id}` stands for a node's id.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
-    /// As which command: none, or one that starts the node elsewhere.
+    /// The command that starts the node elsewhere; empty when it is to run here.
     pub(super) within: Vec<String>,
-    /// More options.
+    /// More options of each node.
     pub(super) options: Vec<String>,
+    /// What leaders make sure of.
     pub(super) reads: Reads,
 }
 
@@ -52,7 +53,8 @@ impl Node {
     /// A node that was never started.
     pub(super) fn new(place: Place, folder: &Path) -> Self {
         let data = folder.join(format!("core-{}", place.id));
-        let disk = Disk::mount(&data).inspect_err(|reason| println!("chaos: no disks of their own: {reason}"));
+        let disk = Disk::mount(&data)
+            .inspect_err(|reason| println!("chaos: node {} has no disk of its own: {reason}", place.id));
         Self { process: None, disk: disk.ok(), place, data }
     }
 

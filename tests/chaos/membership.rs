@@ -30,14 +30,18 @@ enum Victim {
     New,
 }
 
-/// Hands a shard to a node, and another one, and so on; each of them leads when it is said to.
+/// Hands a shard to a node that does not lead it, and another one, and so on; each of them leads when it is said to.
 pub(super) fn transfer(choices: &mut Choices<Fault>, cluster: &Cluster) {
     for _ in 0..choices.random.random_range(HANDOVERS) {
-        let shard = ShardId::new(choices.random.random_range(0..SHARDS));
-        let (asked, to) = (choices.random.random_range(0..NODES), choices.random.random_range(0..NODES));
-        let (client, to) = (cluster.client(&[asked]), NodeId::new(cluster.places()[to].id));
+        let shard = choices.random.random_range(0..SHARDS);
+        let leader = cluster.leader_id(&choices.runtime, shard);
+        let others: Vec<u64> =
+            cluster.places().map(|place| place.id).into_iter().filter(|id| Some(*id) != leader).collect();
+        let to = NodeId::new(*others.choose(&mut choices.random).expect("one leads at most"));
+        let client = cluster.client(&[choices.random.random_range(0..NODES)]);
+        let transfer = Transfer { shard: ShardId::new(shard), to };
         let what = format!("node {to} to lead shard {shard}");
-        done(&choices.runtime, &what, async || client.transfer_leader(Transfer { shard, to }).await);
+        done(&choices.runtime, &what, async || client.transfer_leader(transfer).await);
     }
 }
 

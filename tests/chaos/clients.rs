@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value};
 use skerry_api::client::{Client, Error};
@@ -30,7 +31,7 @@ pub(super) const COLLECTION: &str = "chaos";
 
 /// What all clients share.
 pub(super) struct Shared {
-    pub(super) nodes: Vec<Client>,
+    nodes: Mutex<Vec<Client>>,
     pub(super) history: Mutex<History>,
     pub(super) lists: Mutex<Lists>,
     /// Names the documents that are in use. It counts up, so that no document's history grows past what can be searched.
@@ -40,17 +41,26 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Of these nodes.
-    pub(super) fn new(urls: &[String]) -> Arc<Self> {
-        let client = |url: &String| Client::new(std::slice::from_ref(url), None).expect("it is a node's URL");
+    /// Of a client for each node.
+    pub(super) fn new(nodes: Vec<Client>) -> Arc<Self> {
         Arc::new(Self {
-            nodes: urls.iter().map(client).collect(),
+            nodes: Mutex::new(nodes),
             history: Mutex::default(),
             lists: Mutex::default(),
             generation: AtomicU64::new(0),
             values: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         })
+    }
+
+    /// A client for each node.
+    pub(super) fn nodes(&self) -> Vec<Client> {
+        self.nodes.lock().clone()
+    }
+
+    /// From here on the clients ask this one instead of the one that they asked.
+    pub(super) fn turn_to(&self, node: usize, client: Client) {
+        self.nodes.lock()[node] = client;
     }
 
     /// A value that nobody wrote before.
@@ -100,8 +110,8 @@ impl One {
 
     /// A node and how long to wait for it.
     pub(super) fn chooses(&mut self) -> (Client, Duration) {
-        let node = self.random.random_range(0..self.shared.nodes.len());
-        (self.shared.nodes[node].clone(), PATIENCE[self.random.random_range(0..PATIENCE.len())])
+        let node = self.shared.nodes().choose(&mut self.random).cloned().expect("there are nodes");
+        (node, PATIENCE[self.random.random_range(0..PATIENCE.len())])
     }
 }
 

@@ -13,12 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::cluster::NODES;
+use super::places::{Place, slot};
 
 /// A Hello is far smaller.
 const HELLO_BYTES_MAX: usize = 4 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What holds between each pair of nodes: `[from][to]`.
+/// What holds between each pair of slots: `[from][to]`.
 #[derive(Debug, Clone, Default)]
 struct Rules {
     cut: [[bool; NODES]; NODES],
@@ -29,18 +30,22 @@ struct Rules {
 
 /// All links of a cluster.
 pub(super) struct Links {
+    runtime: Handle,
     rules: watch::Sender<Rules>,
 }
 
 impl Links {
-    /// Listens at each first address and carries what comes to the second one, the node at the same place.
-    pub(super) fn start(runtime: &Handle, routes: [(SocketAddr, SocketAddr); NODES]) -> io::Result<Self> {
-        let (rules, watched) = watch::channel(Rules::default());
-        for (node, (from, to)) in routes.into_iter().enumerate() {
-            let listener = runtime.block_on(TcpListener::bind(from))?;
-            runtime.spawn(take(listener, node, to, watched.clone()));
-        }
-        Ok(Self { rules })
+    /// Links of nobody yet.
+    pub(super) fn new(runtime: &Handle) -> Self {
+        Self { runtime: runtime.clone(), rules: watch::Sender::default() }
+    }
+
+    /// Listens where a node is called and carries what comes to where it listens. The address of a node that has left
+    /// stays, and nobody answers there.
+    pub(super) fn carry_to(&self, Place { id, called, listens, .. }: Place) -> io::Result<()> {
+        let listener = self.runtime.block_on(TcpListener::bind(called))?;
+        self.runtime.spawn(take(listener, slot(id), listens, self.rules.subscribe()));
+        Ok(())
     }
 
     /// Nothing that one node sends reaches the other.
@@ -111,8 +116,7 @@ async fn first_frame(caller: &mut TcpStream) -> io::Result<(usize, io::Cursor<Ve
     frame.resize(4 + size, 0);
     caller.read_exact(&mut frame[4..]).await?;
     let hello: Hello = ciborium::from_reader(&frame[4..]).map_err(|error| invalid(error.to_string()))?;
-    let from = usize::try_from(hello.node.get()).ok().and_then(|id| id.checked_sub(1)).filter(|from| *from < NODES);
-    Ok((from.ok_or_else(|| invalid(format!("a call from node {}", hello.node)))?, io::Cursor::new(frame)))
+    Ok((slot(hello.node.get()), io::Cursor::new(frame)))
 }
 
 /// Carries one direction of a connection under the rules for it.

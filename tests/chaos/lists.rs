@@ -121,9 +121,9 @@ pub(super) async fn run(mut client: One) {
 /// Reads every list to the end, and everything that contradicts it.
 pub(super) async fn violations(shared: &Shared, patience: Duration) -> Vec<String> {
     let lists = std::mem::take(&mut shared.lists.lock().lists);
-    let mut violations = Vec::new();
+    let (nodes, mut violations) = (shared.nodes(), Vec::new());
     for (number, (key, list)) in lists.into_iter().enumerate() {
-        let node = &shared.nodes[number % shared.nodes.len()];
+        let node = &nodes[number % nodes.len()];
         let found = read(node, &address(&key), FIELD, patience).await.map(listed);
         let Ok((found, _)) = found else {
             violations.push(format!("{key}: a healed cluster did not answer a read"));

@@ -35,9 +35,9 @@ pub(super) async fn run(mut client: One) {
 pub(super) async fn read_all(shared: &Shared, patience: Duration) {
     for generation in 0..=shared.generation.load(Ordering::Relaxed) {
         for number in 0..KEYS {
-            for node in &shared.nodes {
+            for node in shared.nodes() {
                 let key = key(generation, number);
-                let heard = ask_once(shared, node, &key, Ask::Get, patience).await;
+                let heard = ask_once(shared, &node, &key, Ask::Get, patience).await;
                 assert_ne!(heard, Heard::Unknown, "a healed cluster did not answer a read of {key}");
             }
         }

@@ -184,6 +184,8 @@ pub struct World {
     faults: Counts,
     /// Nodes that were asked to leave.
     leaving: BTreeSet<NodeId>,
+    /// Held by each change of the members until its answer: while one is under way nothing has settled.
+    changing: Arc<()>,
     sizes: BTreeSet<usize>,
     apart_ms: u64,
     /// Votes that nodes granted to others.
@@ -223,6 +225,7 @@ impl World {
             generations: BTreeMap::new(),
             faults: Counts::default(),
             leaving: BTreeSet::new(),
+            changing: Arc::default(),
             sizes: BTreeSet::new(),
             apart_ms: 0,
             granted: 0,
@@ -603,6 +606,9 @@ impl World {
 
     /// Whether all shards have the same voters, and nobody else.
     fn has_settled(&self) -> bool {
+        if Arc::strong_count(&self.changing) > 1 {
+            return false;
+        }
         let Some(node) = self.leader().and_then(|at| self.machines[at].node()) else { return false };
         let wanted: BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
         node.shards().iter().all(|shard| shard.voters() == wanted && shard.nodes() == wanted)

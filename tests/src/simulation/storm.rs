@@ -1,5 +1,6 @@
 //! Faults as they come: each begins at a random moment and is over after a while.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rand::rngs::StdRng;
@@ -218,7 +219,11 @@ impl Storm {
         }
         world.faults.add(kind);
         // Where that gets no answer a spare machine goes on waiting.
-        world.machines[asked].spawn(async move { drop(node.change_members(step).await) });
+        let changing = Arc::clone(&world.changing);
+        world.machines[asked].spawn(async move {
+            drop(node.change_members(step).await);
+            drop(changing);
+        });
     }
 
     fn transfer(&mut self, world: &mut World, at: usize) {

@@ -1,5 +1,5 @@
 //! Clusters of real processes: the story, failover, restarts, an edge that is killed, folders that were lost or damaged,
-//! disks that are full, a quorum that was lost.
+//! disks that are full, a quorum that was lost, a snapshot that is under way for long.
 
 #[cfg(test)]
 mod damage;
@@ -15,6 +15,8 @@ mod network;
 mod recover;
 #[cfg(test)]
 mod requests;
+#[cfg(test)]
+mod snapshot;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

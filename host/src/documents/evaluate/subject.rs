@@ -176,9 +176,8 @@ impl Subject {
 /// Whether the writes replace the document whatever it reads as, and it is so short that the new one is stored whole: then
 /// its head says all that they need.
 fn is_replaced(head: &Head, collection: &Collection, writes: &[&WriteRequest]) -> bool {
-    let is_blind = |request: &&WriteRequest| {
-        matches!(request.write, Write::Put(_)) && request.conditions == Conditions::default()
-    };
+    let is_blind =
+        |request: &&WriteRequest| matches!(request.write, Write::Put(_)) && request.conditions == Conditions::default();
     let is_short = head.stored.bytes as usize <= VIEW_WHOLE_BYTES;
     !collection.policy.merges() && is_short && !writes.is_empty() && writes.iter().all(is_blind)
 }

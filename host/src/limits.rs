@@ -20,6 +20,8 @@ pub const DOCUMENT_QUEUE_BYTES_MAX: usize = 1 << 20;
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// One log record.
 pub const RECORD_BYTES_MAX: usize = 20 << 20;
+/// Bytes of documents and requests that are evaluated on a thread that also carries heartbeats.
+pub const EVALUATED_INLINE_BYTES_MAX: usize = 64 << 10;
 /// Changes to documents in one record.
 pub const GROUP_MAX: usize = 1_024;
 /// What they may take together, in bytes; one alone may be larger.
@@ -95,6 +97,8 @@ pub const SNAPSHOT_RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of a shard after which its replicas compare a hash over all that they have done.
 pub const EFFECTS_COMPARED_EVERY: u64 = 10_000;
+/// How long a leader that hands over waits for the other to lead.
+pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a leader looks whether its group is what it is wanted to be.
 pub const STEER_PAUSE: Duration = Duration::from_millis(500);
 /// How long a node waits to hear whether another one is there.
@@ -103,6 +107,8 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
 pub const LOW_CAMPAIGN_AFTER: Duration = Duration::from_secs(3);
 /// How long a node without a cluster waits before it asks its peers again.
 pub const JOIN_PAUSE: Duration = Duration::from_millis(300);
+/// How long a node that stops, and has nothing under way, gives its last answers to reach the network.
+pub const STOP_GRACE: Duration = Duration::from_millis(100);
 /// How long a node that stops waits for its shards.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many nodes a cluster may have.

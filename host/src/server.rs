@@ -102,12 +102,18 @@ pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnO
     tracing::info!(node = %options.node, http = %options.http, "serving");
     ready();
     let failed = {
-        let stopped = stop.clone();
+        let ending = CancellationToken::new();
+        let ends = ending.clone();
         // Long polls would hold a graceful end for half a minute; their clients ask again elsewhere.
-        let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
+        let server = axum::serve(listener, router).with_graceful_shutdown(async move { ends.cancelled().await });
+        let told = async {
+            stop.cancelled().await;
+            running.node.hand_over_all().await;
+            ending.cancel();
+        };
         tokio::select! {
             biased;
-            () = stop.cancelled() => None,
+            () = told => None,
             reason = running.failed() => Some(Error::Failed(reason)),
             ended = async { server.await } => ended.err().map(Error::Http),
         }

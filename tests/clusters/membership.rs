@@ -72,3 +72,27 @@ fn nobody_leaves_a_cluster_that_could_not_decide_without_it() {
     create(&cluster.url(1), "items", "strict");
     assert_eq!(write(&cluster.url(1), "PUT", "items", "key", &json!({ "number": 1 })), 201);
 }
+
+/// A leadership that is handed over, also by a node that stops, costs no client an error.
+#[test]
+fn no_write_fails_while_leaders_hand_over() {
+    let mut cluster = Cluster::start(BINARIES, 3, 2);
+    create(&cluster.url(0), "items", "strict");
+    let load = Load::default();
+    load.during(3, &cluster.urls()[..2], || {
+        for round in 0..6 {
+            for shard in ["0", "1"] {
+                let to = (round % 3 + 1).to_string();
+                cluster.cli(&["cluster", "transfer-leader", "--shard", shard, "--to", &to]).unwrap();
+            }
+            let before = load.count();
+            until("writes at the new leaders", || (load.count() >= before + 20).then_some(()));
+        }
+        // The last round has made the third node lead, which takes no requests here.
+        assert!(cluster.node(2).stop());
+        let before = load.count();
+        until("writes without the node that stopped", || (load.count() >= before + 20).then_some(()));
+    });
+    let said = cluster.node(2).said();
+    assert_eq!(load.failed(), Vec::<String>::new(), "beside {} that were acknowledged\n{said}", load.count());
+}

@@ -36,6 +36,7 @@ pub(super) fn write(url: &str, method: &str, collection: &str, key: &str, body: 
 #[derive(Default)]
 pub(super) struct Load {
     acknowledged: Mutex<BTreeMap<String, usize>>,
+    failed: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
 
@@ -67,8 +68,10 @@ impl Load {
             }
             let key = format!("{writer}-{number}");
             let url = &urls[(writer + number) % urls.len()];
-            if write(url, "PUT", "items", &key, &json!({ "number": number })) == 201 {
-                self.acknowledged.lock().unwrap().insert(key, number);
+            let at = format!("{url}/v1/collections/items/documents/{key}");
+            match http(&at, "PUT", Some(&json!({ "number": number }))) {
+                Ok((201, _)) => drop(self.acknowledged.lock().unwrap().insert(key, number)),
+                other => self.failed.lock().unwrap().push(format!("{other:?}")),
             }
         }
     }
@@ -76,6 +79,11 @@ impl Load {
     /// How many documents were acknowledged so far.
     pub(super) fn count(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
+    }
+
+    /// What the others were answered, or why they were not.
+    pub(super) fn failed(&self) -> Vec<String> {
+        self.failed.lock().unwrap().clone()
     }
 
     /// Everything that was acknowledged is on each of these nodes.

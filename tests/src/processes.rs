@@ -435,6 +435,17 @@ pub fn metric(url: &str, name: &str) -> f64 {
     value.expect("the page has the metric")
 }
 
+/// The sum of all metrics that begin like this, 0 where there are none yet.
+///
+/// # Panics
+/// When the page does not come.
+#[must_use]
+pub fn metrics(url: &str, beginning: &str) -> f64 {
+    let page = page(&format!("{url}/metrics")).expect("a node answers");
+    let lines = page.lines().filter(|line| line.starts_with(beginning));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
 fn text(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, String), reqwest::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
     runtime.block_on(async {

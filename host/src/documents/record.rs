@@ -167,22 +167,30 @@ pub enum Applied {
     Nothing,
 }
 
+/// What is around the bytes of a part of a record, and more.
+const FRAME: usize = 512;
+
+impl VersionEffect {
+    /// About how many bytes it takes in a record, seldom less than it does.
+    #[must_use]
+    pub fn approximate_bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Whole(bytes) => bytes.len(),
+            Body::Splice(splice) => splice.inserted.len(),
+            Body::Deleted => 0,
+        };
+        let deltas = self.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len() + FRAME);
+        FRAME + body + deltas.sum::<usize>() + self.fallback.as_ref().map_or(0, String::len)
+    }
+}
+
 impl Documents {
     /// About how many bytes it takes in a record, seldom less than it does.
     #[must_use]
     pub fn approximate_bytes(&self) -> usize {
-        const FRAME: usize = 512;
-        let version = |version: &VersionEffect| {
-            let body = match &version.body {
-                Body::Whole(bytes) => bytes.len(),
-                Body::Splice(splice) => splice.inserted.len(),
-                Body::Deleted => 0,
-            };
-            let deltas = version.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len() + FRAME);
-            FRAME + body + deltas.sum::<usize>() + version.fallback.as_ref().map_or(0, String::len)
-        };
         let document = |effect: &DocumentEffect| {
-            FRAME + effect.key.as_str().len() + effect.versions.iter().map(version).sum::<usize>()
+            let versions = effect.versions.iter().map(VersionEffect::approximate_bytes);
+            FRAME + effect.key.as_str().len() + versions.sum::<usize>()
         };
         let verdicts = self.push.iter().map(|push| FRAME + push.watermark.verdicts.len() * FRAME);
         FRAME + self.documents.iter().map(document).sum::<usize>() + verdicts.sum::<usize>()

@@ -23,7 +23,7 @@ use crate::documents::keys::fold::Fold;
 use crate::documents::read;
 use crate::documents::record::Documents;
 use crate::env::executor::compute;
-use crate::limits::EVALUATIONS_MAX;
+use crate::limits::{EVALUATED_INLINE_BYTES_MAX, EVALUATIONS_MAX};
 
 impl Node {
     /// Works on a document's queue until it is empty.
@@ -116,7 +116,10 @@ impl Node {
         if !collection.policy.merges() {
             let requests: Vec<_> = batch.iter().map(|waiting| &waiting.request).collect();
             let (subject, _) = Subject::load_for(&shard.state.store(), collection, &place.1, None, &requests)?;
-            return Ok(evaluate_writes(context, collection, subject, &requests));
+            let weight = batch.iter().map(|waiting| waiting.bytes + subject.stored_bytes()).sum::<usize>();
+            if weight <= EVALUATED_INLINE_BYTES_MAX {
+                return Ok(evaluate_writes(context, collection, subject, &requests));
+            }
         }
         let requests: Vec<_> = batch.iter().map(|waiting| waiting.request.clone()).collect();
         let live = self.0.live.take(place.0, &place.1);
@@ -143,8 +146,21 @@ impl Node {
         }
     }
 
-    /// Evaluates an edge's push on the leader and proposes it.
+    /// Evaluates an edge's push on the leader and proposes it; of one whose outcome is too large for a record, as much of its
+    /// beginning as fits: the edge sends the rest again.
     pub(super) async fn push_here(&self, shard: &Arc<Shard>, push: &Push) -> Result<Pushed, Refused> {
+        let mut push = push.clone();
+        loop {
+            match self.push_together(shard, &push).await {
+                Err(Refused::Problem(problem)) if problem.kind == Kind::TooLarge && push.changes.len() > 1 => {
+                    push.changes.truncate(push.changes.len() / 2);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn push_together(&self, shard: &Arc<Shard>, push: &Push) -> Result<Pushed, Refused> {
         if push.timeline != self.timeline() {
             return Ok(Pushed::OtherTimeline { timeline: self.timeline() });
         }

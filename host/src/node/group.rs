@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::{Ordinal, VersionId};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -29,9 +30,13 @@ impl Node {
         let in_flight = shard.make_room(bytes)?;
         let (answer, answered) = oneshot::channel();
         let submission = Submission { documents, bytes, answer, _in_flight: in_flight };
-        if shard.submissions.try_send(submission).is_err() {
-            let detail = format!("too many writes wait in shard {}: try again", shard.id);
-            return Err(Problem::new(Kind::Overloaded, detail).into());
+        match shard.submissions.try_send(submission) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                let detail = format!("too many writes wait in shard {}: try again", shard.id);
+                return Err(Problem::new(Kind::Overloaded, detail).into());
+            }
+            Err(TrySendError::Closed(_)) => return Err(stopping().into()),
         }
         match timeout(PROPOSAL_TIMEOUT, answered).await {
             Ok(Ok(proposed)) => proposed,

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     log: Arc<LogWriter>,
     identities: Identities,
     folders: parking_lot::Mutex<std::collections::BTreeMap<NodeId, Nonce>>,
+    /// Held while a folder is remembered, so that of two that call as one node the second is found out.
+    remembering: tokio::sync::Semaphore,
     shards: Vec<Arc<Shard>>,
     live: Arc<LiveDocuments>,
     slots: slots::Slots,

@@ -98,6 +98,8 @@ impl Node {
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
                 return Err(Refused::NotLeader(to.leader_id));
             }
+            // It had to stop leading while it asked.
+            Ok(Err(_)) if !shard.raft.is_leader() => return Err(Refused::NotLeader(shard.leader())),
             Ok(Err(_)) | Err(_) => return Err(no_quorum().into()),
         };
         let index = linearizer.read_log_id().index();
@@ -228,9 +230,10 @@ pub(super) async fn write(
     }
     match raft.client_write(command).await {
         Ok(response) => Ok((response.data, response.log_id.index)),
-        // openraft says the same whether the entry was never appended or was cut off again later, and one that was cut
-        // off here may live on elsewhere.
-        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
+        // It was never appended.
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => Err(Refused::NotLeader(to.leader_id)),
+        // What was cut off here may live on elsewhere.
+        Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
             Err(unknown("the leader changed while the write was under way: read before sending it again").into())
         }
         Err(error) => {

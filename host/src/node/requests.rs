@@ -3,7 +3,6 @@
 use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{Fatal, RaftError};
-use skerry_model::ids::Nonce;
 use skerry_model::{NodeId, ShardId};
 
 use super::Node;
@@ -55,17 +54,10 @@ impl Node {
         if self.has_left(hello.node) {
             return refused(Reason::Member, format!("node {} is not part of this cluster any longer", hello.node));
         }
-        let is_member = self.is_member(hello.node);
-        if !is_member && hello.purpose == Purpose::Join {
-            return Ok(Welcome::NotYet);
-        }
-        let known = self.0.folders.lock().get(&hello.node).copied();
         match &hello.purpose {
+            Purpose::Join if !self.is_member(hello.node) => Ok(Welcome::NotYet),
             Purpose::Join => {
-                let known_by_another_folder = known.is_some_and(|known| known != hello.folder);
-                if !known_by_another_folder {
-                    self.remember(hello, known).await?;
-                }
+                let known_by_another_folder = !self.remember(hello).await?;
                 // Those that are there now, since none of the founders may be left.
                 let founding = Founding { members: self.members_now(), ..founding.clone() };
                 Ok(Welcome::Cluster { founding, known_by_another_folder })
@@ -79,7 +71,8 @@ impl Node {
                     let detail = format!("this node is on timeline {}, the caller on {timeline}", founding.timeline);
                     return refused(Reason::Timeline, detail);
                 }
-                if known.is_some_and(|known| known != hello.folder) {
+                // Also who is not known to have been added: its folder may be gone by the time that it is.
+                if !self.remember(hello).await? {
                     let detail = format!(
                         "node {} calls from another data folder than the one this cluster knows: a node whose folder \
                          was lost does not come back under its old id",
@@ -87,23 +80,26 @@ impl Node {
                     );
                     return refused(Reason::Folder, detail);
                 }
-                if is_member {
-                    self.remember(hello, known).await?;
-                }
                 Ok(Welcome::Come)
             }
         }
     }
 
-    /// Keeps a caller's folder for good before it is let in, so that an emptied one is recognised later.
-    async fn remember(&self, hello: &Hello, known: Option<Nonce>) -> Result<(), Refusal> {
-        if known.is_none() {
-            let stored = self.0.identities.set_peer(hello.node, hello.folder).await;
-            let unable = |error| Refusal::new(Reason::Unable, format!("this node cannot store who called: {error}"));
-            stored.map_err(unable)?;
-            self.0.folders.lock().insert(hello.node, hello.folder);
+    /// Keeps a caller's folder for good before it is let in, so that an emptied one is recognised later. Answers whether
+    /// it is the one that is known.
+    async fn remember(&self, hello: &Hello) -> Result<bool, Refusal> {
+        let known = || self.0.folders.lock().get(&hello.node).copied();
+        if known().is_none() {
+            let _turn = self.0.remembering.acquire().await.expect("it is never closed");
+            if known().is_none() {
+                let stored = self.0.identities.set_peer(hello.node, hello.folder).await;
+                let unable =
+                    |error| Refusal::new(Reason::Unable, format!("this node cannot store who called: {error}"));
+                stored.map_err(unable)?;
+                self.0.folders.lock().insert(hello.node, hello.folder);
+            }
         }
-        Ok(())
+        Ok(known() == Some(hello.folder))
     }
 
     async fn answer(&self, id: ShardId, request: Request) -> Response {

@@ -71,7 +71,8 @@ pub(super) struct Queue {
 pub(super) struct Waiting {
     pub(super) request: WriteRequest,
     pub(super) answer: oneshot::Sender<WriteAnswer>,
-    bytes: usize,
+    /// What it takes of the queue.
+    pub(super) bytes: usize,
 }
 
 impl Shard {

@@ -270,6 +270,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         log: Arc::clone(&log),
         identities: identities.clone(),
         folders: parking_lot::Mutex::new(identities.peers()?),
+        remembering: tokio::sync::Semaphore::new(1),
         live,
         slots: slots::Slots::default(),
         catalog_turn: tokio::sync::Semaphore::new(1),

@@ -8,7 +8,7 @@ use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -43,6 +43,8 @@ pub struct Client {
     target: NodeId,
     peers: Arc<Peers>,
     executor: Arc<dyn Executor>,
+    /// Its appends are heartbeats, which never wait behind entries.
+    carries_heartbeats: bool,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Factory {
@@ -51,7 +53,11 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     async fn new_client(&mut self, target: NodeId, address: &NodeAddress) -> Client {
         self.peers.learn(target, address);
         let (peers, executor) = (Arc::clone(&self.peers), Arc::clone(&self.executor));
-        Client { shard: self.shard, target, peers, executor }
+        Client { shard: self.shard, target, peers, executor, carries_heartbeats: false }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, address: &NodeAddress) -> Client {
+        Client { carries_heartbeats: true, ..self.new_client(target, address).await }
     }
 }
 
@@ -132,7 +138,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        match self.call(Lane::Control, Request::Heartbeat(request), option.soft_ttl()).await? {
+        match self.call(Lane::Control, Request::Heartbeat(request), option.hard_ttl()).await? {
             Response::Heartbeat(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
@@ -141,11 +147,14 @@ impl RaftNetworkV2<TypeConfig> for Client {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        if self.carries_heartbeats {
+            return stream_append_sequential(self, input, option);
+        }
         let pipeline = Pipeline {
             input,
             ended: false,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use skerry_model::env::Clock;
 use skerry_model::{NodeId, Nonce, ShardId};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, timeout, timeout_at};
 
 use super::hello::{Founding, Hello, PROTOCOL, Purpose, Welcome};
 use super::message::{Call, Lane, Reply, Request, Response};
@@ -70,6 +70,8 @@ struct Line {
     connecting: tokio::sync::Semaphore,
     /// Why the peer refused the last attempt: said once.
     refused: Mutex<Option<String>>,
+    /// When the last attempt failed, and why: that goes for all who waited for it.
+    failed: Mutex<Option<(Instant, String)>>,
 }
 
 #[derive(Clone)]
@@ -80,8 +82,9 @@ struct Connection {
 
 #[derive(Default)]
 struct Waiting {
-    /// Requests that were sent: the number of the next one.
+    /// The number of the next request.
     next: AtomicU64,
+    sent: AtomicU64,
     answered: AtomicU64,
     replies: Mutex<BTreeMap<u64, oneshot::Sender<Response>>>,
 }
@@ -145,8 +148,12 @@ impl Peers {
         request: Request,
         limit: Duration,
     ) -> Result<Response, Error> {
-        let pending = self.send(node, lane, shard, request).await?;
-        pending.answer(limit).await
+        let deadline = Instant::now() + limit;
+        let pending = match timeout_at(deadline, self.send(node, lane, shard, request)).await {
+            Ok(sent) => sent?,
+            Err(_elapsed) => return Err(self.unreachable(node, "it took too long".to_owned())),
+        };
+        pending.answer(deadline - Instant::now()).await
     }
 
     /// Sends a request; requests of one task on one lane arrive in the order of these calls.
@@ -166,7 +173,10 @@ impl Peers {
             return Err(self.unreachable(node, format!("the request is {bytes} bytes, the limit is {max}")));
         }
         match connection.frames.send(frame).await {
-            Ok(()) => Ok(pending),
+            Ok(()) => {
+                pending.waiting.sent.fetch_add(1, Ordering::Relaxed);
+                Ok(pending)
+            }
             Err(wire::Closed) => Err(self.unreachable(node, "the connection was closed".to_owned())),
         }
     }
@@ -182,21 +192,30 @@ impl Peers {
                 connection: Mutex::new(None),
                 connecting: tokio::sync::Semaphore::new(1),
                 refused: Mutex::new(None),
+                failed: Mutex::new(None),
             })
         }));
         if let Some(connection) = line.open() {
             return Ok(connection);
         }
+        let began = Instant::now();
         // One caller connects; the others wait for what comes of it.
         let _connecting = line.connecting.acquire().await.expect("the semaphore is never closed");
         if let Some(connection) = line.open() {
             return Ok(connection);
         }
+        let failed = line.failed.lock().clone();
+        if let Some((_, reason)) = failed.filter(|(at, _)| *at >= began) {
+            return Err(self.unreachable(node, reason));
+        }
         let connected = match timeout(NODE_CONNECT_TIMEOUT, self.connect(node, lane, &line)).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let connection = connected.map_err(|error| self.unreachable(node, error.to_string()))?;
+        let connection = connected.map_err(|error| {
+            *line.failed.lock() = Some((Instant::now(), error.to_string()));
+            self.unreachable(node, error.to_string())
+        })?;
         *line.connection.lock() = Some(connection.clone());
         Ok(connection)
     }
@@ -303,7 +322,7 @@ async fn receive(mut reader: wire::Reader, waiting: Arc<Waiting>, silence: Durat
 impl Waiting {
     /// Requests without an answer, those among them that nobody waits for any more.
     fn owed(&self) -> u64 {
-        self.next.load(Ordering::Relaxed).saturating_sub(self.answered.load(Ordering::Relaxed))
+        self.sent.load(Ordering::Relaxed).saturating_sub(self.answered.load(Ordering::Relaxed))
     }
 }
 

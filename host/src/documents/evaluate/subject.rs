@@ -29,6 +29,8 @@ pub struct Subject {
     stored: Stored,
     pub(super) merge: Option<Box<dyn MergeDocument>>,
     pub(super) versions: Vec<VersionEffect>,
+    /// About what the versions take in a record, in bytes.
+    pub(super) bytes: usize,
 }
 
 /// What a version reads as and how that was chosen.
@@ -91,6 +93,7 @@ impl Subject {
             head,
             merge,
             versions: Vec::new(),
+            bytes: 0,
         };
         Ok((subject, fold))
     }
@@ -105,6 +108,12 @@ impl Subject {
     #[must_use]
     pub fn place(&self) -> (CollectionId, DocumentKey) {
         (self.collection_id, self.key.clone())
+    }
+
+    /// How long it is as the shard holds it, in bytes.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.head.map_or(0, |head| head.stored.bytes as usize)
     }
 
     /// The newest version in the shard.
@@ -145,7 +154,7 @@ impl Subject {
     ) {
         let before = self.view.as_ref().map(|view| (view, self.stored));
         let (body, stored) = read::body(before, new.view.as_ref());
-        self.versions.push(VersionEffect {
+        let version = VersionEffect {
             origin: author.clone(),
             time_ms,
             body,
@@ -154,7 +163,9 @@ impl Subject {
             conflicts: new.conflicts,
             fallback: new.fallback,
             merge,
-        });
+        };
+        self.bytes += version.approximate_bytes();
+        self.versions.push(version);
         self.exists = new.view.is_some();
         self.view = new.view;
         self.stored = stored;

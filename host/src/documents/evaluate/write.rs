@@ -14,6 +14,7 @@ use super::subject::NewView;
 use super::{Context, Subject, chooser};
 use crate::catalog::Collection;
 use crate::documents::record::{DocumentEffect, MergeEffect};
+use crate::limits::GROUP_BYTES_MAX;
 
 /// What a write will have done once the record is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub struct WriteEvaluation {
     pub subject: Option<Subject>,
     /// What the log is to carry; none when no write changed anything.
     pub effect: Option<DocumentEffect>,
-    /// One for each write that was evaluated. Fewer than there were when one panicked: those behind it are evaluated
-    /// anew.
+    /// One for each write that was evaluated. Fewer than there were when one panicked or when the record is full: those
+    /// behind are evaluated anew.
     pub answers: Vec<Result<Pending, Problem>>,
 }
 
@@ -60,6 +61,9 @@ pub fn evaluate_writes(
         if collection.policy.merges() && subject.merge.is_none() {
             let effect = subject.effect();
             return WriteEvaluation { subject: None, effect, answers };
+        }
+        if subject.bytes >= GROUP_BYTES_MAX {
+            break;
         }
     }
     let effect = subject.effect();

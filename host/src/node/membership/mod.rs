@@ -9,7 +9,7 @@ use std::time::Duration;
 use openraft::ChangeMembers;
 use openraft::async_runtime::{Instant as _, WatchReceiver};
 use skerry_api::problem::{Kind, Outcome, Problem};
-use skerry_model::{NodeId, ShardId};
+use skerry_model::{NodeId, ShardId, Term};
 use tokio::time::{Instant, timeout};
 
 use self::plan::{Group, Step, Wanted};
@@ -20,7 +20,7 @@ use crate::consensus::network::message::{Lane, Request};
 use crate::consensus::quorum;
 use crate::consensus::types::{Membership, NodeAddress};
 use crate::documents::record::Effect;
-use crate::limits::{PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE};
+use crate::limits::{HAND_OVER_TIMEOUT, IN_FLIGHT_BYTES_MAX, PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE, STOP_GRACE};
 
 /// How long a node leads before it thinks of handing over to whom the shard is meant for: who has just come back may go
 /// again.
@@ -37,7 +37,8 @@ impl Node {
         let added = members.added.iter().map(|(node, address)| (*node, address.clone()));
         let wanted = founded.chain(added).filter(|(node, _)| !members.is_gone(*node)).map(|(node, address)| {
             let drained = members.drained.contains(&node);
-            (node, Wanted { address, drained, until: members.replaced.get(&node).copied() })
+            let until = members.replaced.get(&node).copied();
+            (node, Wanted { address, drained, until, leaves: false })
         });
         wanted.collect()
     }
@@ -52,7 +53,7 @@ impl Node {
         let others = &self.shards()[1..];
         for (node, address) in shard.addresses() {
             if catalog.members.is_leaving(node) && others.iter().any(|other| other.may_hold(node)) {
-                wanted.insert(node, Wanted { address, drained: true, until: None });
+                wanted.insert(node, Wanted { address, drained: false, until: None, leaves: true });
             }
         }
         wanted
@@ -196,7 +197,8 @@ impl Node {
     /// Sees to one shard's group: while this node leads it, takes one step after the other to what is wanted; a node that
     /// is in the group no longer does not campaign.
     pub(super) async fn steer(self, shard: Arc<Shard>) {
-        let mut leads_since: Option<Instant> = None;
+        // With the term, since who has led again meanwhile was made to, and is not sent away at once.
+        let mut leads_since: Option<(Term, Instant)> = None;
         let mut led_at = Instant::now();
         loop {
             tokio::time::sleep(STEER_PAUSE).await;
@@ -217,7 +219,10 @@ impl Node {
                 continue;
             }
             self.compare_effects(&shard).await;
-            let since = *leads_since.get_or_insert_with(Instant::now);
+            let term = shard.term();
+            let (_, since) =
+                *leads_since.take_if(|(led, _)| *led == term).get_or_insert_with(|| (term, Instant::now()));
+            leads_since = Some((term, since));
             let wanted = self.wanted_in(&shard, &catalog);
             let mut group = shard.group();
             group.preferred = (since.elapsed() >= SPREAD_AFTER).then(|| self.preferred(&shard, &wanted)).flatten();
@@ -231,6 +236,28 @@ impl Node {
                 shard.carry_out(step).await;
             }
         }
+    }
+
+    /// Hands over whatever this node leads to who can take it, and lets what is under way be answered, so that stopping it
+    /// costs nobody an election or an answer.
+    pub(crate) async fn hand_over_all(&self) {
+        let catalog = self.catalog_shard().state.catalog();
+        let led = self.shards().iter().filter(|shard| shard.raft.is_leader());
+        let handing = led.filter_map(|shard| {
+            let mut wanted = self.wanted_in(shard, &catalog);
+            wanted.entry(self.0.id).and_modify(|own| own.drained = true);
+            match plan::next(&wanted, &shard.group()) {
+                Some(Step::HandOver(to)) => Some(shard.hand_over(to)),
+                _ => None,
+            }
+        });
+        futures::future::join_all(handing).await;
+        let everything = u32::try_from(IN_FLIGHT_BYTES_MAX).expect("limits.rs keeps it small");
+        for shard in self.shards() {
+            // Where that takes too long the rest is told that nothing is known.
+            let _ = timeout(HAND_OVER_TIMEOUT, shard.room.acquire_many(everything)).await;
+        }
+        tokio::time::sleep(STOP_GRACE).await;
     }
 
     /// Logs this leader's hash of all effects when there is a new one, for every replica to compare.
@@ -315,10 +342,16 @@ impl Shard {
         }
     }
 
-    /// Asks openraft to hand the leadership over; whether it did is seen in who leads.
+    /// Asks openraft to hand the leadership over, and waits a moment for the other to lead; whether it does is seen in who
+    /// leads. What is under way meanwhile is still answered, and what comes later goes to the new leader.
     pub(super) async fn hand_over(&self, to: NodeId) {
         if let Err(error) = self.raft.trigger().transfer_leader(to).await {
-            tracing::debug!(shard = %self.id, %to, %error, "the leadership was not handed over");
+            return tracing::warn!(shard = %self.id, %to, %error, "the leadership was not handed over");
+        }
+        let mut metrics = self.raft.metrics();
+        let leads_no_longer = async { while self.raft.is_leader() && metrics.changed().await.is_ok() {} };
+        if timeout(HAND_OVER_TIMEOUT, leads_no_longer).await.is_err() {
+            tracing::warn!(shard = %self.id, %to, "the leadership was not taken over in time");
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Wanted {
     pub(super) drained: bool,
     /// It stays until this node has its vote.
     pub(super) until: Option<NodeId>,
+    /// It is on its way out of the cluster: it leads nothing and takes nobody's place.
+    pub(super) leaves: bool,
 }
 
 /// A shard's group as its leader sees it.
@@ -63,7 +65,8 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
         return Some(Step::SetVoters(voters.clone()));
     }
     // A successor that is itself to go takes nobody's place.
-    let takes_over = |successor: NodeId| voters.contains(&successor) && wanted.contains_key(&successor);
+    let takes_over =
+        |successor: NodeId| voters.contains(&successor) && wanted.get(&successor).is_some_and(|it| !it.leaves);
     let stays =
         |node: &NodeId| wanted.get(node).is_some_and(|wanted| wanted.until.is_none_or(|node| !takes_over(node)));
     let has_caught_up = |node: &NodeId| group.matched.get(node).is_some_and(|at| at + LAG_MAX >= group.last);
@@ -75,7 +78,7 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
         return Some(Step::SetVoters(voters.iter().copied().chain([*ready]).collect()));
     }
     let may_lead = |node: &NodeId| {
-        let drained = wanted.get(node).is_some_and(|wanted| wanted.drained);
+        let drained = wanted.get(node).is_some_and(|wanted| wanted.drained || wanted.leaves);
         *node != group.leader && stays(node) && !drained && voters.contains(node) && has_caught_up(node)
     };
     let is_fit = |node: &NodeId| may_lead(node) && !group.low.contains(node);
@@ -93,7 +96,7 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
     if let Some(gone) = group.nodes.iter().find(|node| !stays(node) && !voters.contains(node)) {
         return Some(Step::Remove(*gone));
     }
-    let is_drained = wanted.get(&group.leader).is_some_and(|wanted| wanted.drained);
+    let is_drained = wanted.get(&group.leader).is_some_and(|wanted| wanted.drained || wanted.leaves);
     if is_drained {
         return successor().map(Step::HandOver);
     }
@@ -110,7 +113,7 @@ mod tests {
     fn wanted(nodes: &[u64]) -> BTreeMap<NodeId, Wanted> {
         let one = |node: u64| {
             let address = NodeAddress { node: format!("n{node}"), http: String::new() };
-            (NodeId::new(node), Wanted { address, drained: false, until: None })
+            (NodeId::new(node), Wanted { address, drained: false, until: None, leaves: false })
         };
         nodes.iter().map(|node| one(*node)).collect()
     }
@@ -140,6 +143,17 @@ mod tests {
         wanted.entry(NodeId::new(1)).and_modify(|one| one.until = Some(NodeId::new(2)));
         let (_, after) = steps(&wanted, group(&[1, 2], &[]));
         assert_eq!((after.configurations, after.nodes), (vec![ids(&[1])], ids(&[1])));
+    }
+
+    /// The same while the new node still has to stay: it hands over, and the old one is not sent away for it.
+    #[test]
+    fn who_leaves_takes_nobodys_place() {
+        let mut wanted = wanted(&[1, 2]);
+        wanted.entry(NodeId::new(1)).and_modify(|one| one.until = Some(NodeId::new(2)));
+        wanted.entry(NodeId::new(2)).and_modify(|two| two.leaves = true);
+        let led_by_the_new = Group { leader: NodeId::new(2), ..group(&[1, 2], &[]) };
+        assert_eq!(next(&wanted, &led_by_the_new), Some(Step::HandOver(NodeId::new(1))));
+        assert_eq!(next(&wanted, &group(&[1, 2], &[])), None);
     }
 
     /// Carries steps out until none is left.

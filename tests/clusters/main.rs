@@ -2,6 +2,8 @@
 //! disks that are full, a quorum that was lost, a snapshot that is under way for long.
 
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod disks;

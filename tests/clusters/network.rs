@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use skerry_host::consensus::network::hello::{Hello, PROTOCOL, Purpose};
+use skerry_host::consensus::network::hello::{Hello, PROTOCOL, Purpose, Welcome};
 use skerry_host::consensus::network::message::Lane;
 use skerry_model::{ClusterId, NodeId, Nonce, Timeline};
 use skerry_tests::processes::{Cluster, Process, metric, until};
@@ -40,6 +40,15 @@ fn send(to: SocketAddr, length: u32, body: &[u8]) {
     // The node may have closed it at the length already.
     let _ = stream.write_all(body);
     let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// Sends a Hello and reads what the node says to it.
+fn welcomed(to: SocketAddr, hello: &[u8]) -> Welcome {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(&u32::try_from(hello.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(hello).unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    ciborium::from_reader(&stream).unwrap()
 }
 
 #[test]
@@ -97,17 +106,27 @@ fn strangers_are_refused_and_counted() {
     let own: ClusterId = serde_json::from_value(status["cluster"].clone()).unwrap();
     cluster.kill(2);
     cluster.cli(&["cluster", "remove", "3"]).unwrap();
-    let purpose = |cluster| Purpose::Traffic { cluster, timeline: Timeline::from_bytes([9; 16]), lane: Lane::Control };
-    let strangers = [
-        ("cluster", NodeId::new(2), purpose(ClusterId::from_bytes([9; 16]))),
-        ("timeline", NodeId::new(2), purpose(own)),
-        ("member", NodeId::new(3), purpose(own)),
-    ];
-    for (reason, node, purpose) in strangers {
-        let folder = Nonce::from_bytes([9; 16]);
+    let timeline: Timeline = serde_json::from_value(status["timeline"].clone()).unwrap();
+    let purpose = |cluster, timeline| Purpose::Traffic { cluster, timeline, lane: Lane::Control };
+    let hello = |node, folder, purpose| {
+        let folder = Nonce::from_bytes([folder; 16]);
         let hello = Hello { protocol: PROTOCOL, node, to: NodeId::new(1), folder, clock_ms: 0, purpose };
         let mut body = Vec::new();
         ciborium::into_writer(&hello, &mut body).unwrap();
+        body
+    };
+    // Who is not known yet may be one that was added a moment ago, but under its id no second folder comes.
+    let unknown = NodeId::new(9);
+    assert_eq!(welcomed(port, &hello(unknown, 8, purpose(own, timeline))), Welcome::Come);
+    let other = Timeline::from_bytes([9; 16]);
+    let strangers = [
+        ("cluster", NodeId::new(2), purpose(ClusterId::from_bytes([9; 16]), timeline)),
+        ("timeline", NodeId::new(2), purpose(own, other)),
+        ("member", NodeId::new(3), purpose(own, timeline)),
+        ("folder", unknown, purpose(own, timeline)),
+    ];
+    for (reason, node, purpose) in strangers {
+        let body = hello(node, 9, purpose);
         for _ in 0..3 {
             send(port, u32::try_from(body.len()).unwrap(), &body);
         }

@@ -52,7 +52,9 @@ impl Node {
         }
         let others = &self.shards()[1..];
         for (node, address) in shard.addresses() {
-            if catalog.members.is_leaving(node) && others.iter().any(|other| other.may_hold(node)) {
+            // One that was to be replaced, and whose successor is to go instead, stays.
+            let stays = wanted.get(&node).is_some_and(|it| it.until.is_none_or(|node| !wanted.contains_key(&node)));
+            if !stays && catalog.members.is_leaving(node) && others.iter().any(|other| other.may_hold(node)) {
                 wanted.insert(node, Wanted { address, drained: false, until: None, leaves: true });
             }
         }

@@ -20,6 +20,7 @@ use skerry_model::NodeId;
 use skerry_model::engine::Write;
 use skerry_model::policy::Policy;
 use skerry_runtime::standard;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,14 @@ pub struct DevOptions {
 /// Why `skerry dev` stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A port that something else listens on; what answered there would be taken for this cluster.
+    #[error(
+        "port {port} is taken: stop what uses it, since skerry dev needs 7401 to 7403, 8401 to 8403, 7501 and 7502"
+    )]
+    PortTaken {
+        /// Which.
+        port: u16,
+    },
     /// A core node.
     #[error("core node {node}: {source}")]
     Core {
@@ -127,6 +136,10 @@ async fn start_and_play(
     nodes: &CancellationToken,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<(), Error> {
+    let node_ports = CORE_PORTS.map(|port| port + NODE_PORT_OFFSET);
+    for port in CORE_PORTS.into_iter().chain(node_ports).chain(EDGE_PORTS) {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|_taken| Error::PortTaken { port })?;
+    }
     let output = options.output;
     output.note("Starting three core nodes and two edges …");
     for at in 0..CORE_PORTS.len() {

@@ -67,6 +67,8 @@ fn nobody_leaves_a_cluster_that_could_not_decide_without_it() {
     }
     let dead = cluster.cli(&["cluster", "transfer-leader", "--to", "3"]).unwrap_err();
     assert!(dead.contains("node 3 does not answer"), "{dead}");
+    let unknown = cluster.cli(&["cluster", "remove", "9"]).unwrap_err();
+    assert!(unknown.contains("node 9 is not part of this cluster"), "{unknown}");
     // The one that is down may go.
     cluster.cli(&["cluster", "remove", "3"]).unwrap();
     create(&cluster.url(1), "items", "strict");

@@ -115,8 +115,11 @@ impl Node {
         let known = match &step {
             // Said again, it is done already.
             MemberStep::Replace { old, new, .. } if catalog.members.replaced.get(old) == Some(new) => None,
-            MemberStep::Drain(node, _) | MemberStep::Replace { old: node, .. } => Some(*node),
-            MemberStep::Add(..) | MemberStep::Remove(_) => None,
+            MemberStep::Remove(node) if catalog.members.is_leaving(*node) => None,
+            MemberStep::Drain(node, _) | MemberStep::Replace { old: node, .. } | MemberStep::Remove(node) => {
+                Some(*node)
+            }
+            MemberStep::Add(..) => None,
         };
         if let Some(node) = known.filter(|node| !wanted.contains_key(node)) {
             return Err(catalog::Error::NoNode(node).into());

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub struct Binaries {
 pub struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
+    /// Takes down what it says, until it has ended.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -40,14 +43,14 @@ impl Process {
         let mut child = command.spawn().expect("the binary under test was built");
         let said = Arc::<Mutex<String>>::default();
         let (heard, stderr) = (Arc::clone(&said), child.stderr.take().expect("it is piped"));
-        std::thread::spawn(move || {
+        let listener = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
                 said.push_str(&line);
                 said.push('\n');
             }
         });
-        Self { child, said }
+        Self { child, said, listener: Some(listener) }
     }
 
     /// The operating system's number for it.
@@ -98,6 +101,10 @@ impl Process {
     /// When it does not end in time.
     pub fn ended(&mut self) -> bool {
         let status = until("a process to end", || self.child.try_wait().expect("it ran"));
+        // Its last words may still be in the pipe.
+        if let Some(listener) = self.listener.take() {
+            listener.join().expect("the listener does not panic");
+        }
         status.success()
     }
 

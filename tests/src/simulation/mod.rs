@@ -184,8 +184,9 @@ pub struct World {
     faults: Counts,
     /// Nodes that were asked to leave.
     leaving: BTreeSet<NodeId>,
-    /// Held by each change of the members until its answer: while one is under way nothing has settled.
-    changing: Arc<()>,
+    /// Changes of the members, each held at the machine that was asked until the answer: while one is under way nothing
+    /// has settled.
+    changing: Vec<(usize, Arc<()>)>,
     sizes: BTreeSet<usize>,
     apart_ms: u64,
     /// Votes that nodes granted to others.
@@ -225,7 +226,7 @@ impl World {
             generations: BTreeMap::new(),
             faults: Counts::default(),
             leaving: BTreeSet::new(),
-            changing: Arc::default(),
+            changing: Vec::new(),
             sizes: BTreeSet::new(),
             apart_ms: 0,
             granted: 0,
@@ -563,7 +564,8 @@ impl World {
         let end = self.now_us + HEAL_US_MAX;
         while !self.has_settled() {
             if self.now_us > end {
-                return Err(format!("the groups do not settle: {}", self.states()));
+                let changing: Vec<_> = self.changes_under_way().collect();
+                return Err(format!("the groups do not settle: changes at {changing:?}; {}", self.states()));
             }
             self.tick()?;
         }
@@ -605,8 +607,15 @@ impl World {
     }
 
     /// Whether all shards have the same voters, and nobody else.
+    /// The machines that still owe an answer to a change of the members. One that has ended, as one that was removed may,
+    /// answers nothing any more.
+    fn changes_under_way(&self) -> impl Iterator<Item = NodeId> {
+        let held = self.changing.iter().filter(|(_, held)| Arc::strong_count(held) > 1);
+        held.map(|(at, _)| &self.machines[*at]).filter(|machine| machine.ended().is_none()).map(|machine| machine.id)
+    }
+
     fn has_settled(&self) -> bool {
-        if Arc::strong_count(&self.changing) > 1 {
+        if self.changes_under_way().next().is_some() {
             return false;
         }
         let Some(node) = self.leader().and_then(|at| self.machines[at].node()) else { return false };

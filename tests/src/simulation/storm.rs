@@ -219,7 +219,8 @@ impl Storm {
         }
         world.faults.add(kind);
         // Where that gets no answer a spare machine goes on waiting.
-        let changing = Arc::clone(&world.changing);
+        let changing = Arc::<()>::default();
+        world.changing.push((asked, Arc::clone(&changing)));
         world.machines[asked].spawn(async move {
             drop(node.change_members(step).await);
             drop(changing);

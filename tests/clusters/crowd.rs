@@ -1,7 +1,7 @@
 //! Many clients that want the same thing at once.
 
 use serde_json::json;
-use skerry_tests::processes::{Cluster, http};
+use skerry_tests::processes::Cluster;
 
 use super::requests::{BINARIES, create, read, write};
 
@@ -17,12 +17,11 @@ fn writes_of_one_large_document_do_not_refuse_each_other() {
     assert_eq!(write(&url, "PUT", "items", "large", &large), 201);
     let statuses = std::thread::scope(|scope| {
         let patch = |writer: usize| {
-            let at = format!("{url}/v1/collections/items/documents/large");
             let patch = json!({ "a": writer + 1, "z": writer + 1, (format!("w{writer}")): true });
-            http(&at, "PATCH", Some(&patch)).map(|(status, _)| status)
+            write(&url, "PATCH", "items", "large", &patch)
         };
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || patch(writer))).collect();
-        writers.into_iter().map(|writer| writer.join().unwrap().unwrap()).collect::<Vec<_>>()
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
     });
     assert_eq!(statuses, [200; WRITERS]);
     let found = read(&url, "items", "large").unwrap();

@@ -26,10 +26,13 @@ pub(super) fn read(url: &str, collection: &str, key: &str) -> Option<Value> {
     }
 }
 
-/// Writes a document; answers the status.
+/// Writes a document; answers the status, 0 where no answer came.
 pub(super) fn write(url: &str, method: &str, collection: &str, key: &str, body: &Value) -> u16 {
-    let at = format!("{url}/v1/collections/{collection}/documents/{key}");
-    http(&at, method, Some(body)).map_or(0, |(status, _)| status)
+    ask(url, method, collection, key, body).map_or(0, |(status, _)| status)
+}
+
+fn ask(url: &str, method: &str, collection: &str, key: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
+    http(&format!("{url}/v1/collections/{collection}/documents/{key}"), method, Some(body))
 }
 
 /// Writers that never stop, and what they were told is written.
@@ -68,8 +71,7 @@ impl Load {
             }
             let key = format!("{writer}-{number}");
             let url = &urls[(writer + number) % urls.len()];
-            let at = format!("{url}/v1/collections/items/documents/{key}");
-            match http(&at, "PUT", Some(&json!({ "number": number }))) {
+            match ask(url, "PUT", "items", &key, &json!({ "number": number })) {
                 Ok((201, _)) => drop(self.acknowledged.lock().unwrap().insert(key, number)),
                 other => self.failed.lock().unwrap().push(format!("{other:?}")),
             }

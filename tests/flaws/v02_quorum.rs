@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use skerry_api::documents::{Address, Conditions, Documents, WriteRequest};
+use skerry_api::documents::Address;
 use skerry_host::consensus::quorum::is_quorum;
 use skerry_host::limits::CLUSTER_SIZES;
 use skerry_model::NodeId;
-use skerry_model::engine::Write;
 use skerry_tests::simulation::faults::Flaw;
 use skerry_tests::simulation::{Setup, World};
 
@@ -71,10 +70,8 @@ fn quorums_are_majorities_of_every_configuration() {
 /// Whether a write on some node that is up is acknowledged.
 fn is_writable(world: &mut World, up: usize) -> Result<bool, String> {
     let at = Address { collection: "ledger".parse().unwrap(), key: "key".parse().unwrap() };
-    let request = WriteRequest { write: Write::Put(serde_json::Map::new()), conditions: Conditions::default() };
-    let answer =
-        world.call(up, Duration::from_secs(20), |node| async move { node.write(at, request).await.is_ok() })?;
-    Ok(answer == Some(true))
+    let answer = world.put(up, Duration::from_secs(20), at, &serde_json::json!({}))?;
+    Ok(answer.is_some_and(|written| written.is_ok()))
 }
 
 #[test]

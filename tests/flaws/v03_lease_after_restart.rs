@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skerry_api::documents::{Address, Conditions, Consistency, Documents, WriteRequest};
+use skerry_api::documents::{Address, Consistency, Documents};
 use skerry_host::node::Reads;
-use skerry_model::engine::Write;
 use skerry_tests::simulation::faults::Flaw;
 use skerry_tests::simulation::{Setup, World};
 
@@ -23,11 +22,8 @@ fn address() -> Address {
 }
 
 fn write(world: &mut World, at: usize, value: u64, most: Duration) -> Result<bool, String> {
-    let fields = json!({ "value": value });
-    let request =
-        WriteRequest { write: Write::Put(fields.as_object().cloned().unwrap()), conditions: Conditions::default() };
-    let done = world.call(at, most, |node| async move { node.write(address(), request).await.is_ok() })?;
-    Ok(done == Some(true))
+    let done = world.put(at, most, address(), &json!({ "value": value }))?;
+    Ok(done.is_some_and(|written| written.is_ok()))
 }
 
 fn read(world: &mut World, at: usize) -> Result<Option<u64>, String> {

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skerry_api::documents::{Address, Conditions, Consistency, Documents, WriteRequest};
+use skerry_api::documents::{Address, Consistency, Documents};
 use skerry_api::problem::{Kind, Problem};
 use skerry_host::consensus::snapshot::Thresholds;
-use skerry_model::engine::Write;
 use skerry_store::room::Room;
 use skerry_store::simulated::Operation;
 use skerry_tests::simulation::faults::Flaw;
@@ -31,10 +30,7 @@ fn world(seed: u64, nodes: u64) -> World {
 
 /// A write as node `at` answers it; `None` when it does not.
 fn write(world: &mut World, at: usize, number: u64) -> Option<Result<(), Problem>> {
-    let fields = json!({ "value": number }).as_object().cloned().unwrap();
-    let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
-    let written = world.call(at, SOON, move |node| async move { node.write(address(number), request).await });
-    written.unwrap().map(|written| written.map(drop))
+    world.put(at, SOON, address(number), &json!({ "value": number })).unwrap().map(|written| written.map(drop))
 }
 
 #[track_caller]
@@ -179,11 +175,11 @@ fn a_slow_disk_on_a_follower_does_not_slow_the_others() {
     let leader = world.await_leader().unwrap();
     world.machines[(leader + 1) % 3].disk_us = 2_000_000;
     for number in 0..100 {
-        let fields = json!({ "value": number }).as_object().cloned().unwrap();
-        let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
-        let asked = world.call(leader, Duration::from_millis(20), move |node| async move {
-            node.write(address(number), request).await
-        });
-        asked.unwrap().expect("it is answered in time").unwrap();
+        let soon = Duration::from_millis(20);
+        world
+            .put(leader, soon, address(number), &json!({ "value": number }))
+            .unwrap()
+            .expect("it is answered in time")
+            .unwrap();
     }
 }

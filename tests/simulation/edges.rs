@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skerry_api::documents::{Address, Conditions, Documents, WriteRequest};
+use skerry_api::documents::Address;
 use skerry_host::catalog::MemberStep;
 use skerry_model::NodeId;
-use skerry_model::engine::Write;
 use skerry_tests::simulation::faults::Flaw;
 use skerry_tests::simulation::{Setup, World};
 
@@ -25,9 +24,7 @@ fn an_edge_turns_away_from_a_node_that_was_removed() {
     assert_eq!(removed, Ok(Some(Ok(()))));
     world.settle().unwrap();
     let at = Address { collection: "marks".parse().unwrap(), key: "key-0".parse().unwrap() };
-    let write = Write::Put(json!({ "left": 1 }).as_object().cloned().unwrap());
-    let request = WriteRequest { write, conditions: Conditions::default() };
-    let written = world.call(1, Duration::from_secs(10), |node| async move { node.write(at, request).await.is_ok() });
-    assert_eq!(written, Ok(Some(true)));
+    let written = world.put(1, Duration::from_secs(10), at, &json!({ "left": 1 }));
+    assert_eq!(written.map(|answer| answer.map(|written| written.is_ok())), Ok(Some(true)));
     world.rest().unwrap();
 }

@@ -4,19 +4,17 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skerry_api::documents::{Address, Conditions, Documents, WriteRequest};
+use skerry_api::documents::Address;
 use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::documents::keys::head;
-use skerry_model::engine::Write;
 use skerry_store::{Batch, StateDb};
 use skerry_tests::simulation::faults::Flaw;
 use skerry_tests::simulation::{Setup, World};
 
 fn write(world: &mut World, at: usize, value: u64) -> Result<Option<bool>, String> {
     let at_key = Address { collection: "ledger".parse().unwrap(), key: "key".parse().unwrap() };
-    let fields = json!({ "value": value }).as_object().cloned().unwrap();
-    let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
-    world.call(at, Duration::from_secs(5), |node| async move { node.write(at_key, request).await.is_ok() })
+    let written = world.put(at, Duration::from_secs(5), at_key, &json!({ "value": value }))?;
+    Ok(written.map(|written| written.is_ok()))
 }
 
 #[test]

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skerry_api::documents::{Address, Conditions, Consistency, Documents, WriteRequest};
+use skerry_api::documents::{Address, Consistency, Documents};
 use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::node::Node;
-use skerry_model::engine::Write;
 use skerry_tests::simulation::faults::Flaw;
 use skerry_tests::simulation::{Setup, World};
 
@@ -21,9 +20,7 @@ fn address(number: u64) -> Address {
 }
 
 pub(super) fn write(world: &mut World, at: usize, value: u64) -> Result<(), String> {
-    let fields = json!({ "value": value }).as_object().cloned().unwrap();
-    let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
-    let done = world.call(at, SOON, move |node| async move { node.write(address(value), request).await })?;
+    let done = world.put(at, SOON, address(value), &json!({ "value": value }))?;
     done.ok_or("a write was not answered")?.map(drop).map_err(|problem| problem.detail)
 }
 

@@ -174,13 +174,8 @@ impl VersionEffect {
     /// About how many bytes it takes in a record, seldom less than it does.
     #[must_use]
     pub fn approximate_bytes(&self) -> usize {
-        let body = match &self.body {
-            Body::Whole(bytes) => bytes.len(),
-            Body::Splice(splice) => splice.inserted.len(),
-            Body::Deleted => 0,
-        };
         let deltas = self.merge.iter().flat_map(|merge| &merge.deltas).map(|delta| delta.0.len() + FRAME);
-        FRAME + body + deltas.sum::<usize>() + self.fallback.as_ref().map_or(0, String::len)
+        FRAME + self.body.carried_bytes() + deltas.sum::<usize>() + self.fallback.as_ref().map_or(0, String::len)
     }
 }
 

@@ -113,13 +113,15 @@ impl Node {
         place: &Place,
         batch: &[Waiting],
     ) -> Result<WriteEvaluation, Problem> {
+        let mut strict = None;
         if !collection.policy.merges() {
             let requests: Vec<_> = batch.iter().map(|waiting| &waiting.request).collect();
-            let (subject, _) = Subject::load_for(&shard.state.store(), collection, &place.1, None, &requests)?;
+            let subject = Subject::load_strict(&shard.state.store(), collection, &place.1, &requests)?;
             let weight = batch.iter().map(|waiting| waiting.bytes + subject.stored_bytes()).sum::<usize>();
             if weight <= EVALUATED_INLINE_BYTES_MAX {
                 return Ok(evaluate_writes(context, collection, subject, &requests));
             }
+            strict = Some((subject, None));
         }
         let requests: Vec<_> = batch.iter().map(|waiting| waiting.request.clone()).collect();
         let live = self.0.live.take(place.0, &place.1);
@@ -127,7 +129,10 @@ impl Node {
         let (context, collection) = (context.clone(), collection.clone());
         let job = move || {
             let requests: Vec<_> = requests.iter().collect();
-            let (subject, fold) = Subject::load_for(&rows, &collection, &key, live, &requests)?;
+            let (subject, fold) = match strict {
+                Some(loaded) => loaded,
+                None => Subject::load(&rows, &collection, &key, live)?,
+            };
             Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
         };
         let computed = compute(&*self.0.executor, job).await;

@@ -20,12 +20,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use skerry_api::documents::{Address, Conditions, Documents, WriteRequest, Written};
+use skerry_api::problem::Problem;
 use skerry_host::catalog::Step;
 use skerry_host::consensus::log_store::inspect;
 use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::documents::keys;
 use skerry_host::node::{Node, Reads};
+use skerry_model::engine::Write;
 use skerry_model::policy::Policy;
 use skerry_model::{CollectionName, NodeId, ShardId};
 use skerry_store::{Direction, KeyRange, Limit};
@@ -316,6 +319,26 @@ impl World {
             self.tick()?;
         }
         Ok(())
+    }
+
+    /// Puts a document through a node whatever it was before, and gives what that was answered; `None` when it takes longer
+    /// than `most`.
+    ///
+    /// # Errors
+    /// What did not hold meanwhile.
+    ///
+    /// # Panics
+    /// When what is put is no object.
+    pub fn put(
+        &mut self,
+        asked: usize,
+        most: Duration,
+        at: Address,
+        document: &serde_json::Value,
+    ) -> Result<Option<Result<Written, Problem>>, String> {
+        let fields = document.as_object().cloned().expect("a document is an object");
+        let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
+        self.call(asked, most, move |node| async move { node.write(at, request).await })
     }
 
     /// Runs something on a node until it is done, `None` when it takes longer than `most`.

@@ -53,24 +53,8 @@ impl Subject {
         key: &DocumentKey,
         live: Option<(VersionId, Box<dyn MergeDocument>)>,
     ) -> Result<(Self, Option<Fold>), Problem> {
-        Self::load_for(rows, collection, key, live, &[])
-    }
-
-    /// The same with no more than these writes have to know.
-    ///
-    /// # Errors
-    /// A problem when rows cannot be read.
-    pub fn load_for(
-        rows: &dyn OrderedStore,
-        collection: &Collection,
-        key: &DocumentKey,
-        live: Option<(VersionId, Box<dyn MergeDocument>)>,
-        writes: &[&WriteRequest],
-    ) -> Result<(Self, Option<Fold>), Problem> {
-        let head = read::head(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
-        let read = |head: &Head| read::version(rows, collection.id, key, head.epoch, head.version);
-        let seen = head.as_ref().filter(|head| !is_replaced(head, collection, writes)).map(read).transpose();
-        let seen = seen.map_err(|error| storage_problem(&error))?;
+        let newest = read::newest(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
+        let (head, seen) = newest.unzip();
         let (merge, fold) = match collection.policy.merges() {
             true => {
                 let live = live.filter(|(version, _)| head.is_some_and(|head| head.version == *version));
@@ -82,7 +66,33 @@ impl Subject {
             }
             false => (None, None),
         };
-        let subject = Self {
+        Ok((Self::new(collection, key, head, seen, merge), fold))
+    }
+
+    /// A strict document with no more than these writes have to know.
+    ///
+    /// # Errors
+    /// A problem when rows cannot be read.
+    pub fn load_strict(
+        rows: &dyn OrderedStore,
+        collection: &Collection,
+        key: &DocumentKey,
+        writes: &[&WriteRequest],
+    ) -> Result<Self, Problem> {
+        let head = read::head(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
+        let read = |head: &Head| read::version(rows, collection.id, key, head.epoch, head.version);
+        let seen = head.as_ref().filter(|head| !is_replaced(head, writes)).map(read).transpose();
+        Ok(Self::new(collection, key, head, seen.map_err(|error| storage_problem(&error))?, None))
+    }
+
+    fn new(
+        collection: &Collection,
+        key: &DocumentKey,
+        head: Option<Head>,
+        seen: Option<read::Seen>,
+        merge: Option<Box<dyn MergeDocument>>,
+    ) -> Self {
+        Self {
             collection_id: collection.id,
             key: key.clone(),
             epoch: head.map_or(Epoch::new(0), |head| head.epoch),
@@ -94,8 +104,7 @@ impl Subject {
             merge,
             versions: Vec::new(),
             bytes: 0,
-        };
-        Ok((subject, fold))
+        }
     }
 
     /// The key.
@@ -186,11 +195,11 @@ impl Subject {
 
 /// Whether the writes replace the document whatever it reads as, and it is so short that the new one is stored whole: then
 /// its head says all that they need.
-fn is_replaced(head: &Head, collection: &Collection, writes: &[&WriteRequest]) -> bool {
+fn is_replaced(head: &Head, writes: &[&WriteRequest]) -> bool {
     let is_blind =
         |request: &&WriteRequest| matches!(request.write, Write::Put(_)) && request.conditions == Conditions::default();
     let is_short = head.stored.bytes as usize <= VIEW_WHOLE_BYTES;
-    !collection.policy.merges() && is_short && !writes.is_empty() && writes.iter().all(is_blind)
+    is_short && writes.iter().all(is_blind)
 }
 
 /// The merge document from its fold and deltas.

@@ -42,6 +42,18 @@ pub enum Body {
     Deleted,
 }
 
+impl Body {
+    /// How many bytes of the view it carries.
+    #[must_use]
+    pub fn carried_bytes(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Splice(splice) => splice.inserted.len(),
+            Self::Deleted => 0,
+        }
+    }
+}
+
 /// The key of a version.
 #[must_use]
 pub fn key(collection: CollectionId, key: &DocumentKey, epoch: Epoch, version: VersionId) -> Bytes {
@@ -95,12 +107,7 @@ pub fn decode_key(key: &[u8]) -> Result<VersionId, Unreadable> {
 /// The stored form.
 #[must_use]
 pub fn encode(version: &Version) -> Bytes {
-    let body = match &version.body {
-        Body::Whole(bytes) => bytes.len(),
-        Body::Splice(splice) => splice.inserted.len(),
-        Body::Deleted => 0,
-    };
-    super::encode_sized(version, super::ROW_BYTES + body)
+    super::encode_sized(version, super::ROW_BYTES + version.body.carried_bytes())
 }
 
 /// The version of its stored form.

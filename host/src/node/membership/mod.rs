@@ -93,7 +93,7 @@ impl Node {
         let wanted = self.wanted(&self.catalog_shard().state.catalog());
         let ask = |node: NodeId| async move {
             let asked = self.0.peers.call(node, Lane::Control, ShardId::new(0), Request::ReadIndex, PING_TIMEOUT);
-            let answers = node == self.0.id || matches!(timeout(PING_TIMEOUT, asked).await, Ok(Ok(_)));
+            let answers = node == self.0.id || asked.await.is_ok();
             answers.then_some(node)
         };
         futures::future::join_all(wanted.into_keys().map(ask)).await.into_iter().flatten().collect()
@@ -247,21 +247,18 @@ impl Node {
     /// costs nobody an election or an answer.
     pub(crate) async fn hand_over_all(&self) {
         let catalog = self.catalog_shard().state.catalog();
-        let led = self.shards().iter().filter(|shard| shard.raft.is_leader());
-        let handing = led.filter_map(|shard| {
+        let everything = u32::try_from(IN_FLIGHT_BYTES_MAX).expect("limits.rs keeps it small");
+        let handing = self.shards().iter().map(|shard| async {
             let mut wanted = self.wanted_in(shard, &catalog);
             wanted.entry(self.0.id).and_modify(|own| own.drained = true);
-            match plan::next(&wanted, &shard.group()) {
-                Some(Step::HandOver(to)) => Some(shard.hand_over(to)),
-                _ => None,
+            let is_leader = shard.raft.is_leader();
+            if let Some(Step::HandOver(to)) = is_leader.then(|| plan::next(&wanted, &shard.group())).flatten() {
+                shard.hand_over(to).await;
             }
-        });
-        futures::future::join_all(handing).await;
-        let everything = u32::try_from(IN_FLIGHT_BYTES_MAX).expect("limits.rs keeps it small");
-        for shard in self.shards() {
             // Where that takes too long the rest is told that nothing is known.
             let _ = timeout(HAND_OVER_TIMEOUT, shard.room.acquire_many(everything)).await;
-        }
+        });
+        futures::future::join_all(handing).await;
         tokio::time::sleep(STOP_GRACE).await;
     }
 

@@ -25,6 +25,13 @@ pub(super) struct Wanted {
     pub(super) leaves: bool,
 }
 
+impl Wanted {
+    /// Whether it may lead at all.
+    fn may_lead(&self) -> bool {
+        !self.drained && !self.leaves
+    }
+}
+
 /// A shard's group as its leader sees it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Group {
@@ -77,9 +84,9 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
     if let Some(ready) = ready {
         return Some(Step::SetVoters(voters.iter().copied().chain([*ready]).collect()));
     }
+    let may_at_all = |node: &NodeId| wanted.get(node).is_none_or(Wanted::may_lead);
     let may_lead = |node: &NodeId| {
-        let drained = wanted.get(node).is_some_and(|wanted| wanted.drained || wanted.leaves);
-        *node != group.leader && stays(node) && !drained && voters.contains(node) && has_caught_up(node)
+        *node != group.leader && stays(node) && may_at_all(node) && voters.contains(node) && has_caught_up(node)
     };
     let is_fit = |node: &NodeId| may_lead(node) && !group.low.contains(node);
     let fit = || group.preferred.filter(is_fit).or_else(|| voters.iter().copied().find(is_fit));
@@ -96,8 +103,7 @@ pub(super) fn next(wanted: &BTreeMap<NodeId, Wanted>, group: &Group) -> Option<S
     if let Some(gone) = group.nodes.iter().find(|node| !stays(node) && !voters.contains(node)) {
         return Some(Step::Remove(*gone));
     }
-    let is_drained = wanted.get(&group.leader).is_some_and(|wanted| wanted.drained || wanted.leaves);
-    if is_drained {
+    if !may_at_all(&group.leader) {
         return successor().map(Step::HandOver);
     }
     if group.low.contains(&group.leader) {

@@ -10,6 +10,7 @@ use skerry_model::{NodeId, Nonce, Timeline};
 use skerry_store::{Batch, KeyRange, Limit, LogDb, LogWriter};
 
 use crate::consensus::network::hello::Founding;
+use crate::consensus::types::NodeAddress;
 use crate::documents::keys;
 
 /// Shard number that no shard has: the log database keeps its own rows under it.
@@ -35,6 +36,8 @@ pub struct Identity {
     pub folder: Nonce,
     /// The cluster; none until it is founded or joined.
     pub founding: Option<Founding>,
+    /// The cluster's nodes, this one among them, and where they are reached, as last heard: none of the founders may be left.
+    pub members: BTreeMap<NodeId, NodeAddress>,
     /// Whether this node founded the cluster and so makes its shards' first membership.
     pub founder: bool,
     /// The line of history that a recovery of this folder begins, until the recovery is done: nothing runs on it before.

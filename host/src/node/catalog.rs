@@ -199,7 +199,7 @@ impl Node {
                 }
             }
         };
-        let members = self.members_now().into_iter().map(|(node, _)| node);
+        let members = self.members_now().into_keys();
         futures::future::join_all(members.map(ask)).await.into_iter().flatten().collect()
     }
 

@@ -7,7 +7,7 @@ use skerry_model::{NodeId, ShardId};
 
 use super::Node;
 use super::shard::{Refused, Shard};
-use crate::consensus::network::hello::{Founding, Hello, PROTOCOL, Purpose, Welcome};
+use crate::consensus::network::hello::{Hello, PROTOCOL, Purpose, Welcome};
 use crate::consensus::network::message::{Request, Response};
 use crate::consensus::network::refusals::{Reason, Refusal, Refusals};
 use crate::consensus::network::server::Handler;
@@ -58,9 +58,8 @@ impl Node {
             Purpose::Join if !self.is_member(hello.node) => Ok(Welcome::NotYet),
             Purpose::Join => {
                 let known_by_another_folder = !self.remember(hello).await?;
-                // Those that are there now, since none of the founders may be left.
-                let founding = Founding { members: self.members_now(), ..founding.clone() };
-                Ok(Welcome::Cluster { founding, known_by_another_folder })
+                let (founding, members) = (founding.clone(), self.members_now());
+                Ok(Welcome::Cluster { founding, members, known_by_another_folder })
             }
             Purpose::Traffic { cluster, timeline, .. } => {
                 if *cluster != founding.cluster {

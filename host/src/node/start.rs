@@ -1,6 +1,6 @@
 //! From a data folder to a running node: identity, cluster, shards, node port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,7 +249,8 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     };
     let founding = identity.founding.clone().expect("the node has founded or joined a cluster");
     let caller = Caller { node: identity.node, folder: identity.folder };
-    let peers = Arc::new(Peers::new(caller, founding, Arc::clone(&options.network), Arc::clone(&options.clock)));
+    let (members, network, clock) = (identity.members.clone(), &options.network, &options.clock);
+    let peers = Arc::new(Peers::new(caller, founding, members, Arc::clone(network), Arc::clone(clock)));
     let live = Arc::<LiveDocuments>::default();
     let headroom = Arc::new(Headroom::new(Arc::clone(&options.space)));
     room::look(&*options.executor, &headroom).await;
@@ -288,7 +289,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     }));
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
-    tasks.spawn(node.clone().introduce());
+    tasks.spawn(node.clone().introduce(identity.clone()));
     tasks.spawn(node.clone().watch_disk());
     for (shard, submitted) in node.shards().iter().zip(submitted) {
         tasks.spawn(node.clone().gather(Arc::clone(shard), submitted));
@@ -356,7 +357,8 @@ async fn own_identity(options: &Options, identities: &Identities) -> Result<(Ide
         return Ok((identity, is_restart));
     }
     let folder = Nonce::from_bytes(options.random.id());
-    let identity = Identity { node: options.node, folder, founding: None, founder: false, recovering: None };
+    let (founding, members) = (None, BTreeMap::new());
+    let identity = Identity { node: options.node, folder, founding, members, founder: false, recovering: None };
     // On the disk before any peer hears of this folder, so that a crash right after is not taken for a lost folder.
     identities.set_own(&identity).await?;
     Ok((identity, false))
@@ -382,7 +384,7 @@ async fn join_or_found(
                 Ok(Welcome::Cluster { known_by_another_folder: true, .. }) => {
                     return Err(StartError::Emptied { node: options.node });
                 }
-                Ok(Welcome::Cluster { founding, .. }) => joined = Some(founding),
+                Ok(Welcome::Cluster { founding, members, .. }) => joined = Some((founding, members)),
                 Ok(Welcome::Refused(reason)) => return Err(StartError::Refused { peer: *peer, reason }),
                 Ok(Welcome::NotYet) => unknown = true,
                 Ok(Welcome::Come) => {}
@@ -390,8 +392,8 @@ async fn join_or_found(
             }
         }
         let founder = joined.is_none() && !unknown && options.bootstrap;
-        if let Some(founding) = joined.or_else(|| founder.then(|| found(options))) {
-            identity.founding = Some(founding);
+        if let Some((founding, members)) = joined.or_else(|| founder.then(|| found(options))) {
+            (identity.founding, identity.members) = (Some(founding), members);
             identity.founder = founder;
             identities.set_own(&identity).await?;
             return Ok(identity);
@@ -410,13 +412,14 @@ async fn join_or_found(
     }
 }
 
-fn found(options: &Options) -> Founding {
-    Founding {
+fn found(options: &Options) -> (Founding, BTreeMap<NodeId, NodeAddress>) {
+    let founding = Founding {
         cluster: ClusterId::from_bytes(options.random.id()),
         timeline: Timeline::from_bytes(options.random.id()),
         shards: options.shards,
         members: options.members.clone(),
-    }
+    };
+    (founding, options.members.iter().cloned().collect())
 }
 
 fn check_members(options: &Options) -> Result<(), StartError> {
@@ -530,20 +533,29 @@ impl Node {
     }
 
     /// Calls every peer once, so that each knows this node's folder, also those that would never be called otherwise:
-    /// then none of them takes an emptied folder for this node.
-    async fn introduce(self) {
-        let mut unmet: Vec<NodeId> = self.0.peers.others();
-        while !unmet.is_empty() {
-            let mut still = Vec::new();
-            for peer in unmet {
-                if self.0.peers.meet(peer).await.is_err() {
-                    still.push(peer);
+    /// then none of them takes an emptied folder for this node. Keeps on the disk who they are, for the next start.
+    async fn introduce(self, mut identity: Identity) {
+        let mut met = BTreeSet::from([self.0.id]);
+        loop {
+            let mut members = identity.members.clone();
+            members.extend(self.members_now());
+            // A node that has only just joined knows of its peers before it knows of the catalog.
+            members.retain(|node, _| !self.has_left(*node));
+            if members != identity.members {
+                identity.members = members;
+                if let Err(error) = self.0.identities.set_own(&identity).await {
+                    tracing::warn!(%error, "who the cluster's nodes are was not stored");
                 }
             }
-            unmet = still;
-            if !unmet.is_empty() {
-                tokio::time::sleep(JOIN_PAUSE).await;
+            for (peer, address) in &identity.members {
+                if !met.contains(peer) {
+                    self.0.peers.learn(*peer, address);
+                    if self.0.peers.meet(*peer).await.is_ok() {
+                        met.insert(*peer);
+                    }
+                }
             }
+            tokio::time::sleep(JOIN_PAUSE).await;
         }
     }
 

@@ -117,11 +117,12 @@ impl Sole {
 
     /// The identity of the recovered folder.
     pub(super) fn identity(&self, before: Identity) -> Identity {
+        let members = BTreeMap::from([(self.node, self.address.clone())]);
         let founding = before.founding.map(|founding| Founding {
             timeline: self.timeline,
-            members: vec![(self.node, self.address.clone())],
+            members: members.clone().into_iter().collect(),
             ..founding
         });
-        Identity { founding, recovering: None, ..before }
+        Identity { founding, members, recovering: None, ..before }
     }
 }

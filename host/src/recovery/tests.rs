@@ -109,7 +109,8 @@ async fn survivor(effects: [&[Effect]; SHARDS as usize]) -> Disk {
     }
     let founding = Founding { cluster: CLUSTER, timeline: OLD, shards: SHARDS, members: members(&[1, 2, 3]) };
     let (node, nonce) = (NodeId::new(1), Nonce::from_bytes([9; 16]));
-    let identity = Identity { node, folder: nonce, founding: Some(founding), founder: true, recovering: None };
+    let members = founding.members.iter().cloned().collect();
+    let identity = Identity { node, folder: nonce, founding: Some(founding), members, founder: true, recovering: None };
     identities(&folder).set_own(&identity).await.unwrap();
     disk
 }

@@ -351,6 +351,10 @@ impl Wires {
             let (into, back) = (Arc::clone(&side.outgoing), Arc::clone(&side.incoming));
             let delivery = Delivery { from: side.from, to: side.to, into, back, what };
             state.on_the_way.insert((at, state.sent), delivery);
+            if lane == Some(Lane::Append) {
+                // When a cut swallows the first of two, the second stands for it: it must not be behind what was sent later.
+                *not_before_us = at;
+            }
             at += delay;
         }
     }

@@ -1,6 +1,8 @@
 //! The first frame of each connection: who calls, from which folder, and in which cluster. A node whose folder is not
 //! the one that its peers know is refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use skerry_model::{ClusterId, NodeId, Nonce, Timeline};
 
@@ -8,7 +10,7 @@ use super::message::Lane;
 use crate::consensus::types::NodeAddress;
 
 /// The protocol between nodes.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub enum Welcome {
     Cluster {
         /// The cluster.
         founding: Founding,
+        /// Its nodes now, and where they are reached: none of those that founded it may be left.
+        members: BTreeMap<NodeId, NodeAddress>,
         /// Whether another folder is known under the caller's id: then it must not join.
         known_by_another_folder: bool,
     },
@@ -61,7 +65,7 @@ pub enum Welcome {
     Refused(String),
 }
 
-/// What a cluster was founded with.
+/// What a cluster was founded with: the same for each of its nodes, whenever it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founding {
     /// The cluster.
@@ -70,6 +74,6 @@ pub struct Founding {
     pub timeline: Timeline,
     /// How many shards it has.
     pub shards: u16,
-    /// Its nodes.
+    /// The nodes that it began with.
     pub members: Vec<(NodeId, NodeAddress)>,
 }

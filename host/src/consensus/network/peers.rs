@@ -98,11 +98,16 @@ pub struct Pending {
 }
 
 impl Peers {
-    /// The peers of the cluster that was founded like this.
+    /// The peers of the cluster that was founded like this, and where they are reached.
     #[must_use]
-    pub fn new(caller: Caller, founding: Founding, network: Arc<dyn Network>, clock: Arc<dyn Clock>) -> Self {
-        let addresses = Mutex::new(founding.members.iter().cloned().collect());
-        Self { caller, founding, addresses, network, clock, lines: Mutex::default() }
+    pub fn new(
+        caller: Caller,
+        founding: Founding,
+        members: BTreeMap<NodeId, NodeAddress>,
+        network: Arc<dyn Network>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { caller, founding, addresses: Mutex::new(members), network, clock, lines: Mutex::default() }
     }
 
     /// Every other node that this one has heard of.

@@ -63,7 +63,7 @@ impl Node {
 
     /// The nodes that are wanted, without those whose successor is there, and where they are reached.
     #[must_use]
-    pub fn members_now(&self) -> Vec<(NodeId, NodeAddress)> {
+    pub fn members_now(&self) -> BTreeMap<NodeId, NodeAddress> {
         let wanted = self.wanted(&self.catalog_shard().state.catalog());
         let is_there = |node: NodeId| self.shards().iter().all(|shard| shard.voters().contains(&node));
         let stays = |wanted: &Wanted| wanted.until.is_none_or(|successor| !is_there(successor));
@@ -136,7 +136,7 @@ impl Node {
             return refused(format!("node {node} is part of this cluster already: take an id that no node ever had"));
         }
         if let Some(leaves) = leaves.filter(|leaves| wanted.contains_key(leaves)) {
-            let stay = self.members_now().into_iter().map(|(node, _)| node);
+            let stay = self.members_now().into_keys();
             let rest: BTreeSet<NodeId> = stay.filter(|node| *node != leaves).collect();
             let up = self.reachable().await;
             if !quorum::is_quorum(std::slice::from_ref(&rest), &up) {

@@ -159,6 +159,11 @@ async fn start_and_play(
     }
 }
 
+/// The folder of a core node in the data folder.
+pub(crate) fn core_folder(node: NodeId) -> String {
+    format!("core-{node}")
+}
+
 async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result<(), Error> {
     let id = |at: usize| NodeId::new(at as u64 + 1);
     let members = CORE_PORTS.iter().enumerate().map(|(at, &port)| {
@@ -170,7 +175,7 @@ async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result
         node,
         http: local(CORE_PORTS[at]),
         node_address: local(CORE_PORTS[at] + NODE_PORT_OFFSET),
-        data: options.data.join(format!("core-{node}")),
+        data: options.data.join(core_folder(node)),
         bootstrap: at == 0,
         members: members.collect(),
         shards: None,

@@ -79,6 +79,12 @@ pub const LOG_ENTRIES_BETWEEN_SNAPSHOTS: u64 = 5_000;
 pub const LOG_ENTRIES_KEPT: u64 = 10_000;
 /// Entries below which a purge waits for more.
 pub const LOG_PURGE_ENTRIES_MIN: u64 = 1_000;
+/// Bytes of a shard's log after which its state is flushed and its log purged, however few entries they are.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
+/// Bytes that such a purge leaves.
+pub const LOG_BYTES_KEPT: u64 = 512 << 20;
+/// The share of either that a log may take while the disk is nearly full: a divisor.
+pub const LOG_BYTES_LOW_DIVISOR: u64 = 16;
 /// Where a chunk of a snapshot ends, in bytes of keys and values; its last row may pass it.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// What one transfer of a snapshot may take of the network and of the receiver's disk, in bytes a second.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consensus::snapshot::Thresholds;
 use crate::consensus::types::NodeAddress;
+use crate::dev;
 use crate::env::executor::Threads;
 use crate::env::network::{Network, Tcp};
 use crate::env::tls::{self, Tls, TlsFiles};
@@ -97,8 +98,9 @@ pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnO
         Some(files) => Arc::new(Tls::load(files)?),
         None => Arc::new(Tcp),
     };
-    let running = node::start(node_options(&options, network)?, &stop).await?;
-    let router = crate::api::router(&running.node, &Metrics::default(), Allowed::default());
+    let mut running = start(node_options(&options, network)?, &listener, &stop).await?;
+    let node = running.node.clone();
+    let router = crate::api::router(&node, &Metrics::default(), Allowed::default());
     tracing::info!(node = %options.node, http = %options.http, "serving");
     ready();
     let failed = {
@@ -108,7 +110,7 @@ pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnO
         let server = axum::serve(listener, router).with_graceful_shutdown(async move { ends.cancelled().await });
         let told = async {
             stop.cancelled().await;
-            running.node.hand_over_all().await;
+            node.hand_over_all().await;
             ending.cancel();
         };
         tokio::select! {
@@ -122,6 +124,25 @@ pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnO
     failed.map_or(Ok(()), Err)
 }
 
+/// Starts the node, and answers meanwhile that it cannot serve yet.
+async fn start(options: node::Options, listener: &TcpListener, stop: &CancellationToken) -> Result<Running, Error> {
+    let http = |source| Error::Http(source);
+    let started = CancellationToken::new();
+    let meanwhile = socket2::SockRef::from(listener).try_clone().map_err(http)?;
+    let meanwhile = TcpListener::from_std(meanwhile.into()).map_err(http)?;
+    let ends = started.clone();
+    let waiting = axum::serve(meanwhile, crate::api::waiting_router())
+        .with_graceful_shutdown(async move { ends.cancelled().await });
+    let starting = async {
+        let running = node::start(options, stop).await;
+        started.cancel();
+        running
+    };
+    let (running, waited) = tokio::join!(starting, async { waiting.await });
+    waited.map_err(http)?;
+    Ok(running?)
+}
+
 async fn stop_running(running: Running) {
     running.stop().await;
     tracing::info!("stopped");
@@ -130,6 +151,9 @@ async fn stop_running(running: Running) {
 fn node_options(options: &ServeOptions, network: Arc<dyn Network>) -> Result<node::Options, StartError> {
     if options.data.join("edge").exists() {
         return Err(StartError::EdgeFolder { path: options.data.clone() });
+    }
+    if options.data.join(dev::core_folder(NodeId::new(1))).exists() {
+        return Err(StartError::DevFolder { path: options.data.clone() });
     }
     let folder = |name: &str| make_folder(&options.data.join(name));
     let log: Arc<dyn LogDb> = Arc::new(open_log(&folder("log")?)?);

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use skerry_tests::processes::{Cluster, until};
+use skerry_tests::processes::{Cluster, Process, until};
 
 use super::requests::{BINARIES, create, read, write};
 
@@ -96,4 +96,14 @@ fn a_log_that_was_rolled_back_never_comes_back() {
     let said = cluster.node(0).said();
     assert!(said.contains("the log was rolled back or damaged"), "{said}");
     assert!(said.contains("skerry cluster replace"), "{said}");
+}
+
+#[test]
+fn a_folder_of_many_nodes_is_no_nodes_own() {
+    let cluster = Cluster::start(BINARIES, 1, 1);
+    let folder = cluster.folder().to_str().unwrap();
+    let arguments = ["serve", "--bootstrap", "--http", "127.0.0.1:0", "--data", folder];
+    let mut serving = Process::start(BINARIES.skerry, &arguments.map(str::to_owned));
+    assert!(!serving.ended());
+    assert!(serving.said().contains("is one of skerry dev's"), "{}", serving.said());
 }

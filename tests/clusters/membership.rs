@@ -1,7 +1,7 @@
 //! Nodes come, go and are replaced while clients write; what was acknowledged is on those that are there at the end.
 
 use serde_json::json;
-use skerry_tests::processes::{Cluster, until};
+use skerry_tests::processes::{Cluster, http, run, until};
 
 use super::requests::{BINARIES, Load, create, write};
 
@@ -69,10 +69,38 @@ fn nobody_leaves_a_cluster_that_could_not_decide_without_it() {
     assert!(dead.contains("node 3 does not answer"), "{dead}");
     let unknown = cluster.cli(&["cluster", "remove", "9"]).unwrap_err();
     assert!(unknown.contains("node 9 is not part of this cluster"), "{unknown}");
+    // One of the others must be able to lead.
+    cluster.cli(&["cluster", "drain", "1"]).unwrap();
+    cluster.cli(&["cluster", "drain", "3"]).unwrap();
+    let last = cluster.cli(&["cluster", "drain", "2"]).unwrap_err();
+    assert!(last.contains("node 2 is the last that may lead"), "{last}");
+    cluster.cli(&["cluster", "drain", "1", "--undo"]).unwrap();
     // The one that is down may go.
     cluster.cli(&["cluster", "remove", "3"]).unwrap();
     create(&cluster.url(1), "items", "strict");
     assert_eq!(write(&cluster.url(1), "PUT", "items", "key", &json!({ "number": 1 })), 201);
+}
+
+/// It says so, and a client that knows of another node goes there.
+#[test]
+fn a_node_that_waits_to_be_added_serves_nothing() {
+    let mut cluster = Cluster::start(BINARIES, 3, 1);
+    let waiting = cluster.add_node();
+    let url = cluster.url(waiting);
+    until("the node to answer", || {
+        http(&format!("{url}/healthz"), "GET", None).ok().filter(|(status, _)| *status == 200)
+    });
+    let (status, problem) = http(&format!("{url}/v1/collections"), "GET", None).unwrap();
+    assert_eq!((status, problem["outcome"].as_str()), (503, Some("not-proposed")), "{problem}");
+    let both = format!("{url},{}", cluster.url(0));
+    let listed = run(BINARIES.skerry, &both, &["collection", "create", "items"]).unwrap();
+    assert!(listed.contains("items"), "{listed}");
+    let address = cluster.address(waiting);
+    let address = address.iter().map(String::as_str);
+    cluster.cli(&["cluster", "add", "4"].into_iter().chain(address).collect::<Vec<_>>()).unwrap();
+    until("the node to serve", || {
+        http(&format!("{url}/readyz"), "GET", None).ok().filter(|(status, _)| *status == 204)
+    });
 }
 
 /// A leadership that is handed over, also by a node that stops, costs no client an error.

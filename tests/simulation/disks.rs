@@ -100,8 +100,15 @@ fn where_every_disk_is_full_writes_are_refused_and_reads_go_on() {
 }
 
 /// Low, so that the state is flushed often.
-const THRESHOLDS: Thresholds =
-    Thresholds { entries_between: 4, entries_kept: 4, purge_entries_min: 1, chunk_bytes: 1_000, compare_every: 1_000 };
+const THRESHOLDS: Thresholds = Thresholds {
+    entries_between: 4,
+    entries_kept: 4,
+    purge_entries_min: 1,
+    log_bytes_max: u64::MAX,
+    log_bytes_kept: u64::MAX,
+    chunk_bytes: 1_000,
+    compare_every: 1_000,
+};
 
 /// Writes until a node's disk breaks; what was acknowledged is there when that node is back, and it stopped with one
 /// sentence. In a cluster of three the others go on meanwhile.

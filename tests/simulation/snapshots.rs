@@ -12,8 +12,15 @@ use skerry_tests::simulation::{Setup, World};
 pub(super) const SOON: Duration = Duration::from_secs(3);
 pub(super) const WRITES: u64 = 60;
 /// Every row is a chunk of its own, so that a transfer takes a second and more.
-pub(super) const THRESHOLDS: Thresholds =
-    Thresholds { entries_between: 10, entries_kept: 5, purge_entries_min: 1, chunk_bytes: 1, compare_every: 10 };
+pub(super) const THRESHOLDS: Thresholds = Thresholds {
+    entries_between: 10,
+    entries_kept: 5,
+    purge_entries_min: 1,
+    log_bytes_max: u64::MAX,
+    log_bytes_kept: u64::MAX,
+    chunk_bytes: 1,
+    compare_every: 10,
+};
 
 fn address(number: u64) -> Address {
     Address { collection: "ledger".parse().unwrap(), key: format!("key-{}", number % 5).parse().unwrap() }
@@ -84,6 +91,18 @@ fn a_short_absence_is_served_from_the_log() {
     world.set_isolated(away, false);
     await_caught_up(&mut world, away).unwrap();
     assert_eq!(generation(&world, away), 0);
+}
+
+/// Entries may be few and large, so a log is also bounded in bytes.
+#[test]
+fn a_log_that_has_become_large_is_purged_however_few_its_entries_are() {
+    let (entries_between, entries_kept) = (1_000_000, 1_000_000);
+    let few = Thresholds { entries_between, entries_kept, log_bytes_max: 4_000, log_bytes_kept: 1_000, ..THRESHOLDS };
+    let (mut world, away) = with_one_behind(1, few).unwrap();
+    world.pass(SOON).unwrap();
+    world.set_isolated(away, false);
+    await_caught_up(&mut world, away).unwrap();
+    assert!(generation(&world, away) > 0);
 }
 
 /// The node loses its power again and again at moments spread over its way back; each time it opens and goes on.

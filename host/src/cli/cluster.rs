@@ -113,20 +113,20 @@ impl Cluster {
             Self::Add { id, address } => {
                 let (id, Address { http, node }) = (NodeId::new(*id), address.clone());
                 client.add_member(id, &NewMember { http, node }).await?;
-                follow(client, output, |shard| has_vote(shard, id)).await?;
+                follow(client, output, |cluster, shard| has_vote(cluster, shard, id)).await?;
                 Ok(output.line(&format!("node {id} has its vote in every shard"))?)
             }
             Self::Remove { id } => {
                 let id = NodeId::new(*id);
                 client.remove_member(id).await?;
-                follow(client, output, |shard| is_out(shard, id)).await?;
+                follow(client, output, |cluster, shard| is_out(cluster, shard, id)).await?;
                 Ok(output.line(&format!("node {id} is out of every shard and can be stopped"))?)
             }
             Self::Replace { id, by, address } => {
                 let (id, by, Address { http, node }) = (NodeId::new(*id), NodeId::new(*by), address.clone());
                 client.replace_member(id, &Replacement { id: by, http, node }).await?;
-                follow(client, output, |shard| has_vote(shard, by)).await?;
-                follow(client, output, |shard| is_out(shard, id)).await?;
+                follow(client, output, |cluster, shard| has_vote(cluster, shard, by)).await?;
+                follow(client, output, |cluster, shard| is_out(cluster, shard, id)).await?;
                 client.remove_member(id).await?;
                 Ok(output.line(&format!("node {by} is in the place of node {id}, which can be stopped"))?)
             }
@@ -136,7 +136,7 @@ impl Cluster {
                 if *undo {
                     return Ok(output.line(&format!("node {id} may lead again"))?);
                 }
-                follow(client, output, |shard| leads_not(shard, id)).await?;
+                follow(client, output, |cluster, shard| leads_not(cluster, shard, id)).await?;
                 Ok(output.line(&format!("node {id} leads nothing"))?)
             }
             Self::Cert(certificates) => Ok(certificates.run(output)?),
@@ -152,33 +152,39 @@ impl Cluster {
 /// What a shard still lacks; `None` when it is as it should be.
 type Lack = Option<String>;
 
-fn has_vote(shard: &bodies::Shard, node: NodeId) -> Lack {
+fn has_vote(cluster: &bodies::Cluster, shard: &bodies::Shard, node: NodeId) -> Lack {
+    let answers = cluster.members.iter().any(|member| member.id == node && member.reachable);
     let lack = || match shard.learners.contains(&node) {
+        _ if !answers => format!("node {node} does not answer: start it, naming a member that is there"),
         true => format!("node {node} is catching up in shard {}", shard.id),
         false => format!("node {node} is not in shard {} yet", shard.id),
     };
     (!shard.voters.contains(&node)).then(lack)
 }
 
-fn is_out(shard: &bodies::Shard, node: NodeId) -> Lack {
+fn is_out(_: &bodies::Cluster, shard: &bodies::Shard, node: NodeId) -> Lack {
     let is_in = shard.voters.contains(&node) || shard.learners.contains(&node);
     is_in.then(|| format!("node {node} is still in shard {}", shard.id))
 }
 
-fn leads_not(shard: &bodies::Shard, node: NodeId) -> Lack {
+fn leads_not(_: &bodies::Cluster, shard: &bodies::Shard, node: NodeId) -> Lack {
     let lack = || format!("node {node} still leads shard {}", shard.id);
     (shard.leader.is_none() || shard.leader == Some(node)).then(lack)
 }
 
 /// Looks at the cluster until no shard lacks anything, and shows what is still lacking.
-async fn follow(client: &Client, output: Output, lack: impl Fn(&bodies::Shard) -> Lack) -> Result<(), Error> {
+async fn follow(
+    client: &Client,
+    output: Output,
+    lack: impl Fn(&bodies::Cluster, &bodies::Shard) -> Lack,
+) -> Result<(), Error> {
     let spinner = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     spinner.enable_steady_tick(SPINNER_TICK);
     let mut last: Option<BTreeSet<String>> = None;
     let mut seen = tokio::time::Instant::now();
     loop {
         let cluster = client.cluster().await?;
-        let left: BTreeSet<String> = cluster.shards.iter().filter_map(&lack).collect();
+        let left: BTreeSet<String> = cluster.shards.iter().filter_map(|shard| lack(&cluster, shard)).collect();
         if left.is_empty() {
             spinner.finish_and_clear();
             return Ok(());

@@ -19,11 +19,12 @@ use openraft::{OptionalSend, RaftLogReader, RaftTypeConfig};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use skerry_model::ids::ShardId;
-use skerry_store::{Batch, Direction, Durability, Limit, LogDb, LogWriter};
+use skerry_store::{Batch, Direction, Durability, KeyRange, Limit, LogDb, LogWriter};
 use tokio::sync::watch;
 
 use self::recent::Recent;
 use self::rows::Kind;
+use self::sizes::Sizes;
 use crate::consensus::types::TypeConfig;
 
 pub use self::inspect::{Held, Line, follow, inspect};
@@ -31,6 +32,7 @@ pub use self::inspect::{Held, Line, follow, inspect};
 mod inspect;
 mod recent;
 mod rows;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -137,6 +139,7 @@ struct State<C: RaftTypeConfig> {
     /// Index of the first entry.
     first: u64,
     recent: Recent<EntryOf<C>>,
+    sizes: Sizes,
     /// How often entries were taken back: a read that spans one starts again.
     truncations: u64,
 }
@@ -181,8 +184,8 @@ where
         if purged.is_some() && first != start {
             return Err(Error::Missing { shard, first: start, last: end - 1, missing: start });
         }
-        let recent = Recent::new(end, recent_bytes_max);
-        let state = Mutex::new(State { vote, committed, purged, last, first, recent, truncations: 0 });
+        let (recent, sizes) = (Recent::new(end, recent_bytes_max), count(&*database, &range)?);
+        let state = Mutex::new(State { vote, committed, purged, last, first, recent, sizes, truncations: 0 });
         let durable_end = watch::Sender::new(end);
         Ok(Self { log: Arc::new(Log { shard, database, writer, state, durable_end }) })
     }
@@ -220,12 +223,38 @@ impl<C: RaftTypeConfig> LogReader<C> {
     pub fn log_state(&self) -> LogState<C> {
         self.log.log_state()
     }
+
+    /// Bytes that the entries take, on the disk or not.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.log.state.lock().sizes.bytes()
+    }
+
+    /// The last entry of those that must go so that the others take at most `kept` bytes; `None` when they do already.
+    #[must_use]
+    pub fn excess(&self, kept: u64) -> Option<u64> {
+        self.log.state.lock().sizes.excess(kept).and_then(|end| end.checked_sub(1))
+    }
 }
 
 /// The row of a kind that has one.
 fn read_one<T: DeserializeOwned>(database: &dyn LogDb, shard: ShardId, kind: Kind) -> Result<Option<T>, Error> {
     let key = rows::key(shard, kind);
     database.get(&key)?.map(|value| rows::decode(&key, &value)).transpose()
+}
+
+/// The sizes of all stored entries. Reads them all, so that one that is damaged is found at the start.
+fn count(database: &dyn LogDb, entries: &KeyRange) -> Result<Sizes, Error> {
+    let mut sizes = Sizes::default();
+    let mut left = entries.clone();
+    loop {
+        let rows = database.scan(&left, Limit::bytes(APPLY_STEP_BYTES), Direction::Forward)?;
+        let Some((last, _)) = rows.last() else { return Ok(sizes) };
+        left = left.behind(last.clone(), Direction::Forward);
+        for (key, value) in &rows {
+            sizes.push(rows::index_of(key)?, value.len());
+        }
+    }
 }
 
 /// Deletes what a purge that a crash cut short has left below `start`.
@@ -479,6 +508,7 @@ where
             }
             (start..end).for_each(|index| batch.delete(rows::entry_key(self.log.shard, index)));
             state.recent.truncate(start);
+            state.sizes.truncate(start);
             state.last = last_log_id.max(state.purged.clone());
             state.truncations += 1;
             start
@@ -504,6 +534,8 @@ where
             }
             let (start, end) = (state.first, behind.min(next_index::<C>(state.last.as_ref())));
             state.recent.purge(behind);
+            let log_end = next_index::<C>(state.last.as_ref());
+            state.sizes.purge(behind, log_end);
             state.first = behind;
             // By index: a tail of a later term than the snapshot that replaces it is shorter all the same.
             if next_index::<C>(state.last.as_ref()) <= behind {
@@ -555,6 +587,7 @@ where
             }
             batch.put(rows::entry_key(self.shard, index), encoded.slice(start..end));
             state.recent.push(index, entry, end - start);
+            state.sizes.push(index, end - start);
             state.last = Some(log_id);
             start = end;
         }

@@ -1,8 +1,10 @@
 //! The work on one document's queue: evaluate what waits, propose it as one record, answer, and again.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use skerry_api::documents::{Change, Stamp, State, Written};
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_channel::message::{Push, Pushed};
@@ -31,7 +33,11 @@ impl Node {
         loop {
             let slot = self.0.slots.hold(place.clone()).await;
             let Some(batch) = shard.dequeue(&place) else { return };
-            self.evaluate_batch(&shard, &place, batch).await;
+            // Otherwise what is queued behind it would wait for ever; those in the batch hear that nothing is known.
+            let worked = AssertUnwindSafe(self.evaluate_batch(&shard, &place, batch)).catch_unwind().await;
+            if worked.is_err() {
+                tracing::error!(shard = %shard.id, key = %place.1, "writing a document failed in a way that is a bug");
+            }
             drop(slot);
         }
     }

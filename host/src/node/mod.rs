@@ -4,6 +4,7 @@ mod catalog;
 mod documents;
 mod evaluation;
 mod group;
+mod leadership;
 mod membership;
 mod plugins;
 mod propose;
@@ -26,6 +27,7 @@ use skerry_store::{LogWriter, LogWriterCounters};
 
 use crate::consensus::network::peers::Peers;
 use crate::consensus::network::refusals::Refusals;
+use crate::consensus::snapshot::Thresholds;
 use crate::documents::live::LiveDocuments;
 use crate::env::executor::Executor;
 use crate::identity::Identities;
@@ -61,6 +63,7 @@ pub(crate) struct Inner {
     headroom: Arc<Headroom>,
     reads: Reads,
     core: Author,
+    thresholds: Thresholds,
     /// Until then the node grants no vote: before its restart it may have acknowledged a leader's lease.
     votes_from: tokio::time::Instant,
 }

@@ -19,6 +19,10 @@ use crate::consensus::types::{Command, Raft};
 use crate::documents::record::{Applied, Effect, Record};
 use crate::limits::{IN_TOUCH, LEADER_TIMEOUT, PROPOSAL_TIMEOUT, READ_TIMEOUT, RECORD_BYTES_MAX, SCN_AHEAD_MS_MAX};
 
+/// What an operator does about a shard without a leader.
+const HOW_TO_A_QUORUM: &str =
+    "start those of its nodes that are down, or see skerry recover when more than half of them are lost";
+
 /// How long to wait before asking again for a leader.
 const LEADER_POLL: Duration = Duration::from_millis(20);
 
@@ -85,7 +89,10 @@ impl Node {
     pub(super) async fn local_read_index(&self, shard: &Shard) -> Result<u64, Refused> {
         let late =
             || Problem::unavailable(Outcome::NotProposed, "this node does not keep up with its shard: try again");
-        let no_quorum = || Problem::unavailable(Outcome::NotProposed, format!("shard {} has no quorum", shard.id));
+        let no_quorum = || {
+            let detail = format!("shard {} has no quorum: {HOW_TO_A_QUORUM}", shard.id);
+            Problem::unavailable(Outcome::NotProposed, detail)
+        };
         let ask = |policy| timeout(READ_TIMEOUT, shard.raft.get_read_linearizer(policy));
         let mut asked = ask(self.0.reads.policy()).await;
         let is_without_lease = matches!(asked, Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))));
@@ -174,7 +181,10 @@ impl Node {
                 None => self.await_leader(shard, deadline).await?,
             };
             match act(leader).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    shard.service.up(shard.id);
+                    return Ok(done);
+                }
                 Err(Refused::Problem(problem)) => return Err(*problem),
                 Err(Refused::NotLeader(other)) => {
                     hint = other.filter(|other| *other != leader);
@@ -184,7 +194,7 @@ impl Node {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(no_leader(shard));
+                return Err(self.no_leader(shard));
             }
         }
     }
@@ -197,9 +207,20 @@ impl Node {
             }
             match timeout_at(deadline, metrics.changed()).await {
                 Ok(Ok(())) => {}
-                _ => return Err(no_leader(shard)),
+                _ => return Err(self.no_leader(shard)),
             }
         }
+    }
+}
+
+impl Node {
+    fn no_leader(&self, shard: &Shard) -> Problem {
+        let detail = match self.has_left(self.0.id) {
+            true => format!("node {} is not part of the cluster any longer: ask another", self.0.id),
+            false => format!("shard {} has no leader that this node can reach: {HOW_TO_A_QUORUM}", shard.id),
+        };
+        shard.service.down(shard.id, &detail);
+        Problem::unavailable(Outcome::NotProposed, detail)
     }
 }
 
@@ -255,9 +276,4 @@ pub(super) fn stopping() -> Problem {
 /// A record is under way for too long.
 pub(super) fn late() -> Problem {
     unknown("no quorum answered in time: read before sending it again")
-}
-
-fn no_leader(shard: &Shard) -> Problem {
-    let detail = format!("shard {} has no leader: fewer than half of its nodes can be reached", shard.id);
-    Problem::unavailable(Outcome::NotProposed, detail)
 }

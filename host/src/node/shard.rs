@@ -12,7 +12,9 @@ use skerry_model::{NodeId, ShardId, Term};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::group::Submission;
+use super::leadership::Service;
 use super::slots::Place;
+use crate::consensus::log_store::LogReader;
 use crate::consensus::quorum;
 use crate::consensus::snapshot::{Fetches, Receiver};
 use crate::consensus::state_machine::{ShardState, StateMachine};
@@ -27,6 +29,10 @@ pub struct Shard {
     pub raft: Raft<StateMachine>,
     /// Its replica on this node.
     pub state: Arc<ShardState>,
+    /// Its log on this node.
+    pub(super) log: LogReader,
+    /// Whether this node's clients are served.
+    pub(super) service: Service,
     /// Takes what its leader sends of a snapshot.
     pub(super) snapshots: Receiver,
     /// Gives snapshots to nodes that cannot start without.
@@ -80,6 +86,7 @@ impl Shard {
     pub(super) fn new(
         raft: Raft<StateMachine>,
         state: Arc<ShardState>,
+        log: LogReader,
         snapshots: Receiver,
         fetches: Fetches,
     ) -> (Self, mpsc::Receiver<Submission>) {
@@ -88,6 +95,8 @@ impl Shard {
             id: state.id,
             raft,
             state,
+            log,
+            service: Service::default(),
             snapshots,
             fetches,
             queues: Mutex::default(),

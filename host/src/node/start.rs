@@ -1,6 +1,7 @@
 //! From a data folder to a running node: identity, cluster, shards, node port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,12 @@ pub enum StartError {
         /// The folder.
         path: PathBuf,
     },
+    /// The data folder holds the clusters of `skerry dev`.
+    #[error("the data folder {path} is one of skerry dev's, with a folder for each node: give the node one of its own")]
+    DevFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The identity.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -196,7 +203,8 @@ pub enum StartError {
     /// The folder is empty, but the cluster knows the node.
     #[error(
         "the data folder is empty, but the cluster already knows node {node}: a folder that was lost or emptied never \
-         comes back under an old id, since it may have voted and acknowledged writes; put the folder back"
+         comes back under an old id, since it may have voted and acknowledged writes; put the folder back, or start an \
+         empty one under a new id and give it this one's place with skerry cluster replace"
     )]
     Emptied {
         /// The node.
@@ -282,6 +290,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         clock: options.clock,
         headroom,
         reads: options.reads,
+        thresholds: options.thresholds,
         core: core_author(peers.founding().timeline),
         votes_from: tokio::time::Instant::now() + wait,
         peers,
@@ -305,8 +314,10 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
 
 impl Running {
     /// Waits until something happens after which the node must stop; the text says what.
-    pub async fn failed(&self) -> String {
-        let stopped = self.node.shards().iter().map(|shard| {
+    pub async fn failed(&mut self) -> String {
+        let node = self.node.clone();
+        let tasks = &mut self.tasks;
+        let stopped = node.shards().iter().map(|shard| {
             // It changes seldom, and ends with the group; the other metrics change with every record.
             let mut ended = shard.raft.server_metrics();
             Box::pin(async move {
@@ -320,6 +331,7 @@ impl Running {
         tokio::select! {
             biased;
             error = self.log.failed() => format!("the log database failed: {}", with_cause(&error)),
+            panicked = panicked(tasks) => panicked,
             error = self.state.failed() => format!("the state database failed: {}", with_cause(&error)),
             (stopped, _, _) = futures::future::select_all(stopped) => stopped,
         }
@@ -334,6 +346,17 @@ impl Running {
         }
         if let Err(error) = self.state.flush().await {
             tracing::error!(%error, "the state database could not be written out: the log replays it");
+        }
+    }
+}
+
+/// Waits until one of the node's own tasks has panicked: without it the node would go on as half of one.
+async fn panicked(tasks: &mut JoinSet<()>) -> String {
+    loop {
+        match tasks.join_next().await {
+            Some(Err(error)) => return format!("a task of the node failed in a way that is a bug: {error}"),
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
         }
     }
 }
@@ -377,6 +400,7 @@ async fn join_or_found(
         return Err(StartError::Alone);
     }
     let mut told = false;
+    let mut silent = Silent::default();
     loop {
         let (mut joined, mut unknown) = (None, false);
         for (peer, address) in others() {
@@ -388,7 +412,7 @@ async fn join_or_found(
                 Ok(Welcome::Refused(reason)) => return Err(StartError::Refused { peer: *peer, reason }),
                 Ok(Welcome::NotYet) => unknown = true,
                 Ok(Welcome::Come) => {}
-                Err(error) => tracing::debug!(%peer, %error, "a peer did not answer"),
+                Err(error) => silent.say(*peer, &error),
             }
         }
         let founder = joined.is_none() && !unknown && options.bootstrap;
@@ -408,6 +432,24 @@ async fn join_or_found(
             biased;
             () = stop.cancelled() => return Err(StartError::Stopped),
             () = tokio::time::sleep(JOIN_PAUSE) => {}
+        }
+    }
+}
+
+/// Peers that a node without a cluster hears nothing from. That they are not up yet goes without saying; anything else, as a
+/// certificate that they do not take, is said when it is new.
+#[derive(Default)]
+struct Silent(BTreeMap<NodeId, String>);
+
+impl Silent {
+    fn say(&mut self, peer: NodeId, error: &std::io::Error) {
+        if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::TimedOut) {
+            return tracing::debug!(%peer, %error, "a peer did not answer");
+        }
+        let reason = error.to_string();
+        if self.0.get(&peer) != Some(&reason) {
+            tracing::warn!(%peer, reason, "a peer cannot be asked about the cluster");
+            self.0.insert(peer, reason);
         }
     }
 }
@@ -485,13 +527,14 @@ async fn open_shards(
         let snapshots = Receiver::new(generations, Arc::clone(&replica));
         let (log, machine_of, receiver) = (&mut store, &mut machine, &snapshots);
         Recovery { node: options.node, shard, log, machine: machine_of, receiver, peers }.run().await?;
+        let log = store.reader();
         let factory = Factory { shard, peers: Arc::clone(peers), executor: Arc::clone(&options.executor) };
         let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
         let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
         group.runtime_config().elect(may_campaign);
         group.run();
         let fetches = Fetches::new(Arc::clone(&replica), thresholds.chunk_bytes, Arc::clone(&options.executor));
-        let (shard, submitted) = Shard::new(group, replica, snapshots, fetches);
+        let (shard, submitted) = Shard::new(group, replica, log, snapshots, fetches);
         shards.push((Arc::new(shard), submitted));
     }
     Ok(shards)

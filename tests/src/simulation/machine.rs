@@ -259,7 +259,7 @@ impl Machine {
 }
 
 async fn run(options: Options, started: Arc<Mutex<Started>>) {
-    let running: Running = match start(options, &CancellationToken::new()).await {
+    let mut running: Running = match start(options, &CancellationToken::new()).await {
         Ok(running) => running,
         Err(error) => {
             started.lock().ended = Some(error.to_string());

@@ -29,8 +29,8 @@ pub use sender::{Failure, send};
 use super::types::{LogId, TypeConfig, Vote};
 use crate::documents::keys::{self, header};
 use crate::limits::{
-    EFFECTS_COMPARED_EVERY, LOG_ENTRIES_BETWEEN_SNAPSHOTS, LOG_ENTRIES_KEPT, LOG_PURGE_ENTRIES_MIN,
-    SNAPSHOT_CHUNK_BYTES,
+    EFFECTS_COMPARED_EVERY, LOG_BYTES_KEPT, LOG_BYTES_MAX, LOG_ENTRIES_BETWEEN_SNAPSHOTS, LOG_ENTRIES_KEPT,
+    LOG_PURGE_ENTRIES_MIN, SNAPSHOT_CHUNK_BYTES,
 };
 
 /// A snapshot as openraft carries it about.
@@ -45,6 +45,10 @@ pub struct Thresholds {
     pub entries_kept: u64,
     /// Entries below which a purge waits for more.
     pub purge_entries_min: u64,
+    /// Bytes of entries after which the state is flushed and the log purged, however few entries they are.
+    pub log_bytes_max: u64,
+    /// Bytes of entries that such a purge leaves.
+    pub log_bytes_kept: u64,
     /// Where a chunk ends, in bytes of keys and values; its last row may pass it.
     pub chunk_bytes: usize,
     /// Entries after which replicas compare what they have done.
@@ -57,6 +61,8 @@ impl Default for Thresholds {
             entries_between: LOG_ENTRIES_BETWEEN_SNAPSHOTS,
             entries_kept: LOG_ENTRIES_KEPT,
             purge_entries_min: LOG_PURGE_ENTRIES_MIN,
+            log_bytes_max: LOG_BYTES_MAX,
+            log_bytes_kept: LOG_BYTES_KEPT,
             chunk_bytes: SNAPSHOT_CHUNK_BYTES,
             compare_every: EFFECTS_COMPARED_EVERY,
         }

@@ -13,6 +13,7 @@ use skerry_model::{NodeId, ShardId, Term};
 use tokio::time::{Instant, timeout};
 
 use self::plan::{Group, Step, Wanted};
+use super::leadership::Leadership;
 use super::shard::Shard;
 use super::{Node, documents};
 use crate::catalog::{self, Catalog, MemberStep};
@@ -124,6 +125,11 @@ impl Node {
         if let Some(node) = known.filter(|node| !wanted.contains_key(node)) {
             return Err(catalog::Error::NoNode(node).into());
         }
+        if let MemberStep::Drain(node, true) = &step
+            && wanted.iter().all(|(other, wanted)| other == node || wanted.drained)
+        {
+            return refused(format!("node {node} is the last that may lead: let another lead again first"));
+        }
         let comes = match &step {
             MemberStep::Add(node, address) => wanted.get(node).filter(|known| known.address != *address).map(|_| node),
             MemberStep::Replace { old, new, .. } => {
@@ -205,9 +211,12 @@ impl Node {
         // With the term, since who has led again meanwhile was made to, and is not sent away at once.
         let mut leads_since: Option<(Term, Instant)> = None;
         let mut led_at = Instant::now();
+        let mut leadership = Leadership::default();
         loop {
             tokio::time::sleep(STEER_PAUSE).await;
             shard.fetches.forget_idle();
+            leadership.look(&shard);
+            self.bound_log(&shard).await;
             let catalog = self.catalog_shard().state.catalog();
             // Any of them may lead, and requests must find the way there.
             for (node, address) in shard.addresses() {

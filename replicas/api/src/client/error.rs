@@ -128,6 +128,15 @@ impl Error {
         }
     }
 
+    /// Whether another node may do what this one did not, without anything being done twice.
+    pub(super) fn is_of_this_node(&self, method: &Method) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Problem { problem } => problem.kind == Kind::Unavailable && self.may_be_repeated(method),
+            _ => false,
+        }
+    }
+
     /// Whether the same request may be sent again without doing anything twice, and may fare better then.
     pub(super) fn may_be_repeated(&self, method: &Method) -> bool {
         let Self::Problem { problem } = self else { return false };

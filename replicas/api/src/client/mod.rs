@@ -346,20 +346,20 @@ impl Client {
         (|| self.send_once(&request)).retry(pauses).when(|error: &Error| error.may_be_repeated(&method)).await
     }
 
-    /// Sends a request to the first node that can be reached, beginning with the one that answered last.
+    /// Sends a request to the first node that can be reached and serves, beginning with the one that answered last.
     async fn send_once(&self, request: &Request) -> Result<Answer, Error> {
         let preferred = self.preferred.load(Ordering::Relaxed);
-        let mut unreachable = None;
+        let mut failed = None;
         for at in (0..self.nodes.len()).map(|step| (preferred + step) % self.nodes.len()) {
             match request.send(&self.http, &self.nodes[at], self.authorization.as_ref()).await {
-                Err(error @ Error::Unreachable { .. }) => unreachable = unreachable.or(Some(error)),
+                Err(error) if error.is_of_this_node(&request.method) => failed = failed.or(Some(error)),
                 answer => {
                     self.preferred.store(at, Ordering::Relaxed);
                     return answer;
                 }
             }
         }
-        Err(unreachable.expect("a client has at least one node, and each was unreachable"))
+        Err(failed.expect("a client has at least one node, and each has failed"))
     }
 }
 

@@ -128,6 +128,22 @@ async fn a_node_that_is_down_is_named_or_passed_over() {
 }
 
 #[tokio::test]
+async fn a_node_that_does_not_serve_is_passed_over_where_nothing_is_done_twice() {
+    let (waiting, serving) = (Memory::default(), Memory::default());
+    let urls = [&waiting, &serving].map(|memory| serve(routes::documents(memory.clone())));
+    let client = Client::new(&futures::future::join_all(urls).await, None).unwrap();
+    let (document, any) = (object(json!({})), Conditions::default());
+
+    waiting.fail_with([unavailable(Outcome::NotProposed)]);
+    client.put(&at("a"), &document, &any).await.unwrap();
+    assert_eq!((waiting.requests(), serving.requests()), (1, 1));
+
+    serving.fail_with([unavailable(Outcome::Unknown)]);
+    client.put(&at("b"), &document, &any).await.unwrap_err();
+    assert_eq!(waiting.requests(), 1, "a write that may have happened is not sent to another");
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_leaves_a_write_unknown() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -44,13 +44,17 @@ impl Fetches {
     /// When the rows cannot be read.
     pub async fn next(&self, node: NodeId, at: Option<(LogId, u64)>, vote: Vote) -> Result<Option<Part>, Error> {
         let held = self.by_node.lock().remove(&node).map(|held| held.outgoing);
-        let held = held.filter(|outgoing| at.is_some_and(|(id, _)| id == outgoing.id()));
-        let Some((mut outgoing, (id, number))) = held.zip(at) else {
-            let Some(snapshot) = stored(self.state.store().snapshot(), self.chunk_bytes)? else { return Ok(None) };
-            let SnapshotHandle::Outgoing(outgoing) = snapshot.snapshot else { return Ok(None) };
-            let id = outgoing.id();
-            self.hold(node, outgoing);
-            return Ok(Some(Part::Begin { vote, id }));
+        let (mut outgoing, id, number) = match (held, at) {
+            (Some(outgoing), Some((id, number))) if outgoing.id() == id => (outgoing, id, number),
+            (held, _) => {
+                let Some(snapshot) = stored(self.state.store().snapshot(), self.chunk_bytes)? else { return Ok(None) };
+                let SnapshotHandle::Outgoing(newest) = snapshot.snapshot else { return Ok(None) };
+                // Whoever begins again goes on where it was, and a new one would have to be read up to there.
+                let outgoing = held.filter(|held| held.id() == newest.id()).unwrap_or(newest);
+                let id = outgoing.id();
+                self.hold(node, outgoing);
+                return Ok(Some(Part::Begin { vote, id }));
+            }
         };
         let read = compute(&*self.executor, move || (outgoing.chunk(number), outgoing)).await;
         let (next, outgoing) = read.ok_or(Error::Aborted)?;

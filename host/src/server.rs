@@ -126,21 +126,17 @@ pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnO
 
 /// Starts the node, and answers meanwhile that it cannot serve yet.
 async fn start(options: node::Options, listener: &TcpListener, stop: &CancellationToken) -> Result<Running, Error> {
-    let http = |source| Error::Http(source);
-    let started = CancellationToken::new();
+    let http = Error::Http;
     let meanwhile = socket2::SockRef::from(listener).try_clone().map_err(http)?;
     let meanwhile = TcpListener::from_std(meanwhile.into()).map_err(http)?;
+    let started = CancellationToken::new();
     let ends = started.clone();
     let waiting = axum::serve(meanwhile, crate::api::waiting_router())
         .with_graceful_shutdown(async move { ends.cancelled().await });
-    let starting = async {
-        let running = node::start(options, stop).await;
-        started.cancel();
-        running
-    };
-    let (running, waited) = tokio::join!(starting, async { waiting.await });
-    waited.map_err(http)?;
-    Ok(running?)
+    // Of its own task: a client that never ends its request must not keep the node from serving.
+    tokio::spawn(async move { waiting.await });
+    let _ends = started.drop_guard();
+    Ok(node::start(options, stop).await?)
 }
 
 async fn stop_running(running: Running) {

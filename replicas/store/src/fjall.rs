@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::fjall::compaction::Leveled;
 use ::fjall::config::CompressionPolicy;
 use ::fjall::{CompressionType, Database, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable};
 use bytes::Bytes;
@@ -109,8 +110,12 @@ impl FjallState {
         let blobs = KvSeparationOptions::default()
             .separation_threshold(limits::BLOB_BYTES_MIN)
             .compression(CompressionType::None);
+        let levels = Leveled::default()
+            .with_table_target_size(limits::STATE_TABLE_BYTES)
+            .with_l0_threshold(limits::STATE_TABLES_UNMERGED);
         KeyspaceCreateOptions::default()
             .max_memtable_size(limits::STATE_MEMTABLE_BYTES)
+            .compaction_strategy(Arc::new(levels))
             .data_block_compression_policy(CompressionPolicy::disabled())
             .with_kv_separation(Some(blobs))
     }

@@ -36,6 +36,11 @@ pub const DISK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Memory a keyspace of the state database fills before it goes to a file. Small, because there is one for each shard.
 pub const STATE_MEMTABLE_BYTES: u64 = 16 << 20;
+/// Bytes of one file of the state database.
+pub const STATE_TABLE_BYTES: u64 = 16 << 20;
+/// Memtables that have gone to files before they are merged with the first level, which holds as many files. All of both is
+/// rewritten at once, while writes wait for the processor, so this is small.
+pub const STATE_TABLES_UNMERGED: u8 = 2;
 /// Memory the log fills before it goes to a file. Large, so that most entries are purged before they ever do.
 pub const LOG_MEMTABLE_BYTES: u64 = 64 << 20;
 /// Values of this size and more lie in blob files beside the tree.

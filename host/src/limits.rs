@@ -105,6 +105,8 @@ pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EFFECTS_COMPARED_EVERY: u64 = 10_000;
 /// How long a leader that hands over waits for the other to lead.
 pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long ago a leader may have heard a node that counts as being there.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// How often a leader looks whether its group is what it is wanted to be.
 pub const STEER_PAUSE: Duration = Duration::from_millis(500);
 /// How long a node waits to hear whether another one is there.

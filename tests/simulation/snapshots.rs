@@ -47,6 +47,8 @@ fn with_one_behind(seed: u64, thresholds: Thresholds) -> Result<(World, usize), 
     for value in 0..WRITES {
         write(&mut world, leader, value)?;
     }
+    // For a node that was there a moment ago the log is kept.
+    world.pass(SOON)?;
     Ok((world, away))
 }
 
@@ -93,13 +95,33 @@ fn a_short_absence_is_served_from_the_log() {
     assert_eq!(generation(&world, away), 0);
 }
 
+/// The leader keeps what is behind the snapshot, however much clients write meanwhile.
+#[test]
+fn one_snapshot_is_enough_while_clients_write() {
+    let (mut world, away) = with_one_behind(1, THRESHOLDS).unwrap();
+    world.set_isolated(away, false);
+    let leader = world.await_leader().unwrap();
+    let mut written = WRITES;
+    while generation(&world, away) == 0 {
+        write(&mut world, leader, written).unwrap();
+        written += 1;
+    }
+    assert!(written > WRITES + 3 * THRESHOLDS.entries_between, "the snapshot was no long one: {written}");
+    for value in written..written + WRITES {
+        write(&mut world, leader, value).unwrap();
+    }
+    let behind = applied(&world.machines[leader].node().unwrap());
+    world.pass(SOON).unwrap();
+    assert!(applied(&world.machines[away].node().unwrap()) >= behind);
+    assert_eq!(generation(&world, away), 1);
+}
+
 /// Entries may be few and large, so a log is also bounded in bytes.
 #[test]
 fn a_log_that_has_become_large_is_purged_however_few_its_entries_are() {
     let (entries_between, entries_kept) = (1_000_000, 1_000_000);
     let few = Thresholds { entries_between, entries_kept, log_bytes_max: 4_000, log_bytes_kept: 1_000, ..THRESHOLDS };
     let (mut world, away) = with_one_behind(1, few).unwrap();
-    world.pass(SOON).unwrap();
     world.set_isolated(away, false);
     await_caught_up(&mut world, away).unwrap();
     assert!(generation(&world, away) > 0);
@@ -148,6 +170,7 @@ fn every_node_opens_after_a_power_loss(flaw: Flaw) -> Result<(), String> {
         for value in 0..WRITES {
             write(&mut world, leader, value)?;
         }
+        world.pass(SOON)?;
         (0..3).for_each(|at| world.power_off(at));
         world.start_all();
         for at in 0..3 {

@@ -24,6 +24,8 @@ openraft::declare_raft_types!(
 
 /// A handle on one Raft group with state machine `S`.
 pub type Raft<S> = openraft::Raft<TypeConfig, S>;
+/// What a group says of itself on this node.
+pub type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
 /// One entry of a group's log.
 pub type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
 /// Term and index of an entry.

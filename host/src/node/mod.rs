@@ -8,6 +8,7 @@ mod leadership;
 mod membership;
 mod plugins;
 mod propose;
+mod purge;
 mod reads;
 mod recovery;
 mod requests;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use openraft::async_runtime::WatchReceiver as _;
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::NodeId;
 use skerry_store::limits::DISK_LOOK_INTERVAL;
@@ -14,9 +13,8 @@ use tokio::time::Instant;
 use super::Node;
 use super::shard::{Refused, Shard};
 use crate::consensus::network::message::{Lane, Request, Response};
-use crate::consensus::snapshot::Thresholds;
 use crate::env::executor::{Executor, compute};
-use crate::limits::{LOG_BYTES_LOW_DIVISOR, LOW_CAMPAIGN_AFTER, PING_TIMEOUT};
+use crate::limits::{LOW_CAMPAIGN_AFTER, PING_TIMEOUT};
 
 /// Looks at the disk, off the tokio workers.
 pub(super) async fn look(executor: &dyn Executor, headroom: &Arc<Headroom>) {
@@ -38,27 +36,6 @@ impl Node {
         loop {
             tokio::time::sleep(DISK_LOOK_INTERVAL).await;
             look(&*self.0.executor, &self.0.headroom).await;
-        }
-    }
-
-    /// Has the state flushed, and then the log purged, when the log has become too large: entries may be few and large. On
-    /// a disk that is nearly full it is too large sooner.
-    pub(super) async fn bound_log(&self, shard: &Shard) {
-        let divisor = if self.0.headroom.is_low() { LOG_BYTES_LOW_DIVISOR } else { 1 };
-        let Thresholds { log_bytes_max: max, log_bytes_kept: kept, .. } = self.0.thresholds;
-        let bytes = shard.log.bytes();
-        let Some(last) = shard.log.excess(kept / divisor).filter(|_| bytes > max / divisor) else { return };
-        let flushed = shard.raft.data_metrics().borrow_watched().snapshot.map_or(0, |snapshot| snapshot.index);
-        // What is not flushed is never purged; the next round goes on.
-        let asked = match flushed < last {
-            true => shard.raft.trigger().snapshot().await,
-            false => {
-                tracing::debug!(shard = %shard.id, bytes, last, "the log is purged, since it has become large");
-                shard.raft.trigger().purge_log(last).await
-            }
-        };
-        if let Err(fatal) = asked {
-            tracing::debug!(shard = %shard.id, %fatal, "the log was not purged");
         }
     }
 

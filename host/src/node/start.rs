@@ -503,8 +503,8 @@ async fn open_shards(
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(thresholds.entries_between),
         replication_lag_threshold: u64::MAX,
-        max_in_snapshot_log_to_keep: thresholds.entries_kept,
-        purge_batch_size: thresholds.purge_entries_min,
+        // Node::cut_log knows who still needs what.
+        max_in_snapshot_log_to_keep: u64::MAX,
         install_snapshot_timeout: millis(SNAPSHOT_STALL_TIMEOUT),
         ..Config::default()
     };

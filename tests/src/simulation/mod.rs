@@ -644,7 +644,7 @@ impl World {
             return false;
         }
         let Some(node) = self.leader().and_then(|at| self.machines[at].node()) else { return false };
-        let wanted: BTreeSet<NodeId> = node.members_now().into_iter().map(|(id, _)| id).collect();
+        let wanted: BTreeSet<NodeId> = node.members_now().into_keys().collect();
         node.shards().iter().all(|shard| shard.voters() == wanted && shard.nodes() == wanted)
     }
 

@@ -21,14 +21,13 @@ use crate::consensus::network::message::{Lane, Request};
 use crate::consensus::quorum;
 use crate::consensus::types::{Membership, NodeAddress};
 use crate::documents::record::Effect;
-use crate::limits::{HAND_OVER_TIMEOUT, IN_FLIGHT_BYTES_MAX, PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE, STOP_GRACE};
+use crate::limits::{
+    HAND_OVER_TIMEOUT, HEARD_WITHIN, IN_FLIGHT_BYTES_MAX, PING_TIMEOUT, PROPOSAL_TIMEOUT, STEER_PAUSE, STOP_GRACE,
+};
 
 /// How long a node leads before it thinks of handing over to whom the shard is meant for: who has just come back may go
 /// again.
 const SPREAD_AFTER: Duration = Duration::from_secs(10);
-
-/// How long ago a node may have been heard to count as one that is there.
-const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
 impl Node {
     /// The nodes that are wanted.
@@ -216,7 +215,7 @@ impl Node {
             tokio::time::sleep(STEER_PAUSE).await;
             shard.fetches.forget_idle();
             leadership.look(&shard);
-            self.bound_log(&shard).await;
+            self.cut_log(&shard).await;
             let catalog = self.catalog_shard().state.catalog();
             // Any of them may lead, and requests must find the way there.
             for (node, address) in shard.addresses() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skerry_channel::message;
 use skerry_model::document::View;
 use skerry_model::limits::COLLECTIONS_MAX;
-use skerry_model::policy::Policy;
+use skerry_model::policy::{EngineKind, Policy};
 use skerry_model::{CatalogVersion, CollectionId, CollectionName, NodeId, PluginDigest, PluginName};
 
 use crate::consensus::types::NodeAddress;
@@ -146,7 +146,7 @@ pub enum Error {
     #[error("policy {0} names a plugin that is not deployed: run skerry plugin deploy first")]
     NoPlugin(Policy),
     /// A policy that cannot follow the one before.
-    #[error("collection {name} cannot go from policy {from} to {to}: strict and merging collections store differently")]
+    #[error("collection {name} cannot go from policy {from} to {to}: their documents are stored differently")]
     EngineChange {
         /// The collection.
         name: CollectionName,
@@ -169,9 +169,14 @@ pub enum Error {
     /// No such node.
     #[error("node {0} is not part of this cluster")]
     NoNode(NodeId),
-    /// Template or text on a collection that does not merge.
-    #[error("collection {0} is strict: template and text belong to collections that merge")]
-    StrictWithTemplate(CollectionName),
+    /// Template or text on a collection whose documents are not of the json engine.
+    #[error("collection {name} is {policy}: template and text belong to the policies lww and json, and to resolvers")]
+    NoTemplate {
+        /// Its name.
+        name: CollectionName,
+        /// Its policy.
+        policy: Policy,
+    },
 }
 
 impl Catalog {
@@ -209,8 +214,24 @@ impl Catalog {
         match policy {
             Policy::Plugin { pinned: Some(digest), .. } => Some(*digest),
             Policy::Plugin { name, pinned: None } => self.plugins.get(name).map(|plugin| plugin.active),
-            Policy::Strict | Policy::Lww | Policy::Json => None,
+            Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => None,
         }
+    }
+
+    /// How the documents of a policy are kept.
+    #[must_use]
+    pub fn engine(&self, policy: &Policy) -> EngineKind {
+        policy.engine(None)
+    }
+
+    /// Whether documents of one policy can be read under another.
+    fn stores_alike(&self, one: &Policy, other: &Policy) -> bool {
+        let same_plugin = match (one, other) {
+            (Policy::Plugin { name: one, .. }, Policy::Plugin { name: other, .. }) => one == other,
+            (one, other) => one == other,
+        };
+        let kind = self.engine(one);
+        kind == self.engine(other) && (kind != EngineKind::State || same_plugin)
     }
 
     /// What a policy reads as in the header of an answer: with the digest that applies now.
@@ -243,18 +264,20 @@ impl Catalog {
                 if self.collections.len() >= COLLECTIONS_MAX {
                     return Err(Error::TooManyCollections);
                 }
-                if !policy.merges() && (template.is_some() || !text.is_empty()) {
-                    return Err(Error::StrictWithTemplate(name.clone()));
+                self.check_policy(policy)?;
+                if self.engine(policy) != EngineKind::Json && (template.is_some() || !text.is_empty()) {
+                    return Err(Error::NoTemplate { name: name.clone(), policy: policy.clone() });
                 }
-                self.check_policy(policy).map(|()| true)
+                Ok(true)
             }
             Step::SetPolicy { name, policy } => {
                 let known = self.collections.get(name).ok_or_else(|| Error::NoCollection(name.clone()))?;
-                if known.policy.merges() != policy.merges() {
+                self.check_policy(policy)?;
+                if !self.stores_alike(&known.policy, policy) {
                     let (from, to) = (known.policy.to_string(), policy.to_string());
                     return Err(Error::EngineChange { name: name.clone(), from, to });
                 }
-                self.check_policy(policy).map(|()| known.policy != *policy)
+                Ok(known.policy != *policy)
             }
             Step::DeleteCollection { name } => {
                 if self.collections.contains_key(name) {
@@ -274,7 +297,7 @@ impl Catalog {
 
     fn check_policy(&self, policy: &Policy) -> Result<(), Error> {
         let known = match policy {
-            Policy::Strict | Policy::Lww | Policy::Json => true,
+            Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => true,
             Policy::Plugin { name, pinned } => self.plugins.get(name).is_some_and(|plugin| {
                 pinned.is_none_or(|digest| plugin.versions.iter().any(|(version, _)| *version == digest))
             }),

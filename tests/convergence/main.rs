@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod replicas;
+#[cfg(test)]
+mod states;
+#[cfg(test)]
+mod world;

@@ -1,19 +1,14 @@
 //! Any interleaving of writes, syncs, losses, repeats and restarts on three replicas ends in equal versions and equal
 //! views. Pure functions and simulated storage, no sockets: every case replays from its own values.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use skerry_api::documents::Address;
 use skerry_host::catalog::Step;
-use skerry_host::documents::evaluate::Resolvers;
-use skerry_model::PluginDigest;
 use skerry_model::engine::Write;
-use skerry_model::policy::Resolver;
-use skerry_runtime::{CompiledResolver, Runtime, RuntimeProfile, standard};
-use skerry_tests::core::Core;
 use skerry_tests::edge::Edge;
+
+use super::world::{Sync, World, stock, sync};
 
 const KEYS: [&str; 3] = ["lantern", "rope", "sail"];
 const FIELDS: [&str; 4] = ["remaining", "price", "tags", "note"];
@@ -26,22 +21,7 @@ enum Event {
         key: usize,
         write: Write,
     },
-    Push {
-        who: usize,
-        lose: bool,
-        repeat: bool,
-    },
-    Pull {
-        who: usize,
-        lose: bool,
-        repeat: bool,
-    },
-    Crash {
-        who: usize,
-    },
-    Restart {
-        who: usize,
-    },
+    Sync(Sync),
     /// The policy changes, while edges have unsent changes.
     SetPolicy {
         policy: usize,
@@ -75,83 +55,29 @@ fn write() -> impl Strategy<Value = Write> {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => (0..3_usize, 0..KEYS.len(), write()).prop_map(|(who, key, write)| Event::Write { who, key, write }),
-        4 => (0..2_usize, any::<bool>(), any::<bool>())
-            .prop_map(|(who, lose, repeat)| Event::Push { who, lose, repeat }),
-        4 => (0..2_usize, any::<bool>(), any::<bool>())
-            .prop_map(|(who, lose, repeat)| Event::Pull { who, lose, repeat }),
-        1 => (0..2_usize).prop_map(|who| Event::Crash { who }),
-        1 => (0..2_usize).prop_map(|who| Event::Restart { who }),
+        10 => sync().prop_map(Event::Sync),
         1 => (0..POLICIES.len()).prop_map(|policy| Event::SetPolicy { policy }),
     ]
-}
-
-struct Stock(Arc<CompiledResolver>);
-
-impl Resolvers for Stock {
-    fn resolver(&self, _: PluginDigest) -> Result<Arc<dyn Resolver>, String> {
-        Ok(Arc::clone(&self.0) as _)
-    }
-}
-
-/// The bundled component, compiled once for all cases.
-fn stock() -> Arc<CompiledResolver> {
-    static COMPILED: std::sync::LazyLock<Arc<CompiledResolver>> = std::sync::LazyLock::new(|| {
-        let runtime = Runtime::new(RuntimeProfile::newest()).unwrap();
-        Arc::new(runtime.compile_resolver(standard::STOCK.component).unwrap())
-    });
-    Arc::clone(&COMPILED)
 }
 
 fn at(key: usize) -> Address {
     Address { collection: "items".parse().unwrap(), key: KEYS[key].parse().unwrap() }
 }
 
-struct World {
-    core: Core,
-    edges: [Edge; 2],
+fn world(shards: u16) -> World {
+    World::new(shards, &[("items", "plugin:stock")])
 }
 
-impl World {
-    fn new(shards: u16) -> Self {
-        let mut core = Core::new(shards, Arc::new(Stock(stock())));
-        let bytes = standard::STOCK.component.len() as u64;
-        let digest = PluginDigest::of(standard::STOCK.component);
-        core.step(&Step::ActivatePlugin { name: "stock".parse().unwrap(), digest, bytes });
-        let policy = "plugin:stock".parse().unwrap();
-        core.step(&Step::CreateCollection { name: "items".parse().unwrap(), policy, template: None, text: vec![] });
-        // One clock is years behind, the other years ahead.
-        let clocks = [946_684_800_000, 4_070_908_800_000];
-        let edge = |at: usize| Edge::new(&format!("shop-{at}"), at as u64 + 1, clocks[at], stock());
-        let mut world = Self { core, edges: [edge(0), edge(1)] };
-        world.settle();
-        world
-    }
-
-    fn happen(&mut self, event: Event) {
-        self.core.now_ms += 7;
-        match event {
-            // A refused write is one that its client heard of; only what was taken must converge.
-            Event::Write { who: 2, key, write } => drop(self.core.write(&at(key), write)),
-            Event::Write { who, key, write } => drop(self.edges[who].write(&at(key), write)),
-            Event::Push { who, lose, repeat } => self.edges[who].push(&mut self.core, lose, repeat),
-            Event::Pull { who, lose, repeat } => {
-                self.edges[who].pull(&self.core, lose, repeat);
-            }
-            Event::Crash { who } => self.edges[who].crash(),
-            Event::Restart { who } => self.edges[who].restart(),
-            Event::SetPolicy { policy } => {
-                let (name, policy) = ("items".parse().unwrap(), POLICIES[policy].parse().unwrap());
-                self.core.step(&Step::SetPolicy { name, policy });
-            }
-        }
-    }
-
-    /// Twice: what the second edge pushes must reach the first.
-    fn settle(&mut self) {
-        for _ in 0..2 {
-            for edge in &mut self.edges {
-                edge.settle(&mut self.core);
-            }
+fn happen(world: &mut World, event: Event) {
+    world.core.now_ms += 7;
+    match event {
+        // A refused write is one that its client heard of; only what was taken must converge.
+        Event::Write { who: 2, key, write } => drop(world.core.write(&at(key), write)),
+        Event::Write { who, key, write } => drop(world.edges[who].write(&at(key), write)),
+        Event::Sync(sync) => world.sync(&sync),
+        Event::SetPolicy { policy } => {
+            let (name, policy) = ("items".parse().unwrap(), POLICIES[policy].parse().unwrap());
+            world.core.step(&Step::SetPolicy { name, policy });
         }
     }
 }
@@ -161,9 +87,9 @@ proptest! {
 
     #[test]
     fn replicas_converge(events in proptest::collection::vec(event(), 1..60), shards in prop_oneof![Just(1_u16), Just(4)]) {
-        let mut world = World::new(shards);
+        let mut world = world(shards);
         for event in events {
-            world.happen(event);
+            happen(&mut world, event);
         }
         world.settle();
         for key in 0..KEYS.len() {
@@ -181,7 +107,7 @@ proptest! {
 /// The story: both shops sell the last item while offline.
 #[test]
 fn the_last_item_sold_twice_is_oversold() {
-    let mut world = World::new(1);
+    let mut world = world(1);
     world.core.write(&at(0), Write::Put(json!({ "remaining": 1 }).as_object().unwrap().clone())).unwrap();
     world.settle();
     for edge in &mut world.edges {
@@ -199,7 +125,7 @@ fn the_last_item_sold_twice_is_oversold() {
 /// An edge that comes after a deletion has never held what was deleted, and gets all of it when it is written again.
 #[test]
 fn a_document_written_again_reaches_an_edge_that_never_had_it() {
-    let mut world = World::new(1);
+    let mut world = world(1);
     let put = |value: Value| Write::Put(value.as_object().unwrap().clone());
     world.core.write(&at(0), put(json!({ "remaining": 1 }))).unwrap();
     world.core.write(&at(0), Write::Delete).unwrap();

@@ -106,6 +106,7 @@ const THRESHOLDS: Thresholds = Thresholds {
     purge_entries_min: 1,
     log_bytes_max: u64::MAX,
     log_bytes_kept: u64::MAX,
+    kept_for: Duration::from_secs(2),
     chunk_bytes: 1_000,
     compare_every: 1_000,
 };

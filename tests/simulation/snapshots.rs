@@ -18,6 +18,7 @@ pub(super) const THRESHOLDS: Thresholds = Thresholds {
     purge_entries_min: 1,
     log_bytes_max: u64::MAX,
     log_bytes_kept: u64::MAX,
+    kept_for: Duration::from_secs(2),
     chunk_bytes: 1,
     compare_every: 10,
 };

@@ -78,7 +78,7 @@ impl Core {
         let number = shard_of(&at.collection, &at.key, self.count());
         let shard = &mut self.shards[usize::from(number.get())];
         let collection = context.catalog.collection(&at.collection).expect("the collection is there");
-        let (subject, _) = Subject::load(&*shard.rows, collection, &at.key, None)?;
+        let (subject, _) = Subject::load(&*shard.rows, &context, collection, &at.key, None)?;
         let request = WriteRequest { write, conditions: Conditions::default() };
         let mut evaluated = evaluate_writes(&context, collection, subject, &[&request]);
         if let Some(effect) = evaluated.effect {
@@ -116,7 +116,7 @@ impl Core {
         let changes = check_changes(&context, push);
         for change in changes.iter().flatten() {
             let (_, collection) = context.catalog.collection_by_id(change.collection).expect("it was just found");
-            let loaded = Subject::load(&*shard.rows, collection, &change.key, None);
+            let loaded = Subject::load(&*shard.rows, &context, collection, &change.key, None);
             let (subject, _) = loaded.expect("simulated storage works");
             subjects.insert((change.collection, change.key.clone()), subject);
         }

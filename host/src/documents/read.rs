@@ -205,6 +205,21 @@ pub fn deltas(
     Ok(deltas)
 }
 
+/// The last delta of a document's newest version: where each holds everything, the document.
+///
+/// # Errors
+/// [`Error`].
+pub fn newest_delta(
+    rows: &dyn OrderedStore,
+    collection: CollectionId,
+    key: &DocumentKey,
+    head: &Head,
+) -> Result<Option<Delta>, Error> {
+    let range = change::between(collection, key, head.epoch, VersionId::ZERO, head.version);
+    let newest = rows.scan(&range, Limit::rows(1), Direction::Forward)?;
+    Ok(newest.first().map(|(_, row)| change::decode(row)).transpose()?.and_then(|mut deltas| deltas.pop()))
+}
+
 /// A plugin's component, once all its chunks are here.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use super::propose::Proposed;
 use super::shard::{Refused, Shard};
 use crate::catalog::{Catalog, Error, Step};
 use crate::consensus::network::message::{Deployment, Lane, Request, Response};
-use crate::documents::evaluate::engine;
+use crate::documents::evaluate::json_engine;
 use crate::documents::keys::Unreadable;
 use crate::documents::keys::catalog as rows;
 use crate::documents::record::Effect;
@@ -38,7 +38,7 @@ impl From<Error> for Problem {
             Error::TooManyCollections | Error::TooManyPlugins => Kind::TooLarge,
             Error::NoPlugin(_)
             | Error::EngineChange { .. }
-            | Error::StrictWithTemplate(_)
+            | Error::NoTemplate { .. }
             | Error::IdUsed(_)
             | Error::OtherAddress { .. }
             | Error::NoNode(_) => Kind::Refused,
@@ -296,7 +296,7 @@ async fn wait_for_catalog(steps: &mut tokio::sync::watch::Receiver<crate::consen
 fn check_template(step: &Step) -> Result<(), Problem> {
     match step {
         Step::CreateCollection { policy, template, text, .. } if policy.merges() => {
-            engine(template.as_ref(), text)?;
+            json_engine(template.as_ref(), text)?;
             Ok(())
         }
         _ => Ok(()),

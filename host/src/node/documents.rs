@@ -53,9 +53,9 @@ impl Documents for Node {
         let view = seen.view.clone();
         let fallback = seen.version.fallback.clone();
         let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
-        let key = at.key.clone();
+        let (context, key) = (self.context(&shard), at.key.clone());
         let job = move || {
-            let (subject, _) = Subject::load(&rows, &collection, &key, None)?;
+            let (subject, _) = Subject::load(&rows, &context, &collection, &key, None)?;
             subject.into_merge().map(|document| document.conflicts()).transpose().map_err(Problem::from)
         };
         let computed = compute(&*self.0.executor, job).await;
@@ -191,7 +191,7 @@ fn unknown_outcome() -> Problem {
 fn size_of(write: &Write) -> usize {
     let size = match write {
         Write::Put(object) => object.iter().map(|(name, value)| name.len() + value_size(value)).sum(),
-        Write::Patch(patch) => value_size(patch),
+        Write::Patch(value) | Write::Operation(value) => value_size(value),
         Write::Delete => 0,
     };
     size.min(2 * DOCUMENT_BYTES_MAX)

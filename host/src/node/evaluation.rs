@@ -137,7 +137,7 @@ impl Node {
             let requests: Vec<_> = requests.iter().collect();
             let (subject, fold) = match strict {
                 Some(loaded) => loaded,
-                None => Subject::load(&rows, &collection, &key, live)?,
+                None => Subject::load(&rows, &context, &collection, &key, live)?,
             };
             Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
         };
@@ -209,7 +209,7 @@ impl Node {
                     for (place, live) in live {
                         let (_, collection) =
                             context.catalog.collection_by_id(place.0).expect("check_changes has found it");
-                        let (subject, fold) = Subject::load(&rows, collection, &place.1, live)?;
+                        let (subject, fold) = Subject::load(&rows, &context, collection, &place.1, live)?;
                         folds.push((place.clone(), fold));
                         subjects.insert(place, subject);
                     }

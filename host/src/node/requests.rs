@@ -58,7 +58,7 @@ impl Node {
             Purpose::Join if !self.is_member(hello.node) => Ok(Welcome::NotYet),
             Purpose::Join => {
                 let known_by_another_folder = !self.remember(hello).await?;
-                let (founding, members) = (founding.clone(), self.members_now());
+                let (founding, members) = (founding.clone(), self.members_heard_of());
                 Ok(Welcome::Cluster { founding, members, known_by_another_folder })
             }
             Purpose::Traffic { cluster, timeline, .. } => {

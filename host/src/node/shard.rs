@@ -31,6 +31,8 @@ pub struct Shard {
     pub state: Arc<ShardState>,
     /// Its log on this node.
     pub(super) log: LogReader,
+    /// Entries up to this one are to go, whoever still needs them.
+    pub(super) cut: Arc<AtomicU64>,
     /// Whether this node's clients are served.
     pub(super) service: Service,
     /// Takes what its leader sends of a snapshot.
@@ -87,6 +89,7 @@ impl Shard {
         raft: Raft<StateMachine>,
         state: Arc<ShardState>,
         log: LogReader,
+        cut: Arc<AtomicU64>,
         snapshots: Receiver,
         fetches: Fetches,
     ) -> (Self, mpsc::Receiver<Submission>) {
@@ -96,6 +99,7 @@ impl Shard {
             raft,
             state,
             log,
+            cut,
             service: Service::default(),
             snapshots,
             fetches,

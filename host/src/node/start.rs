@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
@@ -34,7 +35,7 @@ use crate::consensus::types::{NodeAddress, Raft};
 use crate::consensus::{log_store, network::server::Handler};
 use crate::documents::live::LiveDocuments;
 use crate::documents::record::Effect;
-use crate::env::executor::Executor;
+use crate::env::executor::{Executor, compute};
 use crate::env::network::Network;
 use crate::identity::{self, Identities, Identity};
 use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, SNAPSHOT_STALL_TIMEOUT, STOP_TIMEOUT};
@@ -515,7 +516,9 @@ async fn open_shards(
         let shard = ShardId::new(number);
         let raft = |reason: String| StartError::Raft { shard, reason };
         let config = config.clone().validate().map_err(|error| raft(error.to_string()))?;
-        let mut store: LogStore = LogStore::open(shard, Arc::clone(&options.log), Arc::clone(log))?;
+        let (database, writer) = (Arc::clone(&options.log), Arc::clone(log));
+        let opened = compute(&*options.executor, move || LogStore::open(shard, database, writer)).await;
+        let mut store: LogStore = opened.ok_or_else(|| raft("opening its log panicked".to_owned()))??;
         let generations = Generations::new(shard, Arc::clone(state), Arc::clone(&options.executor));
         let (mut machine, replica) = StateMachine::open(Parts {
             generations: generations.clone(),
@@ -528,15 +531,19 @@ async fn open_shards(
         let (log, machine_of, receiver) = (&mut store, &mut machine, &snapshots);
         Recovery { node: options.node, shard, log, machine: machine_of, receiver, peers }.run().await?;
         let log = store.reader();
-        let factory = Factory { shard, peers: Arc::clone(peers), executor: Arc::clone(&options.executor) };
+        let cut = Arc::<AtomicU64>::default();
+        let (peers, executor) = (Arc::clone(peers), Arc::clone(&options.executor));
+        let factory = Factory { shard, peers, executor, cut: Arc::clone(&cut) };
         let group = Raft::build(options.node, Arc::new(config), factory, store, machine).await;
         let group: Raft<StateMachine> = group.map_err(|error| raft(error.to_string()))?;
         group.runtime_config().elect(may_campaign);
         group.run();
         let fetches = Fetches::new(Arc::clone(&replica), thresholds.chunk_bytes, Arc::clone(&options.executor));
-        let (shard, submitted) = Shard::new(group, replica, log, snapshots, fetches);
+        let (shard, submitted) = Shard::new(group, replica, log, cut, snapshots, fetches);
         shards.push((Arc::new(shard), submitted));
     }
+    // What openraft has applied again is reported as flushed too.
+    state.flush().await?;
     Ok(shards)
 }
 
@@ -580,10 +587,7 @@ impl Node {
     async fn introduce(self, mut identity: Identity) {
         let mut met = BTreeSet::from([self.0.id]);
         loop {
-            let mut members = identity.members.clone();
-            members.extend(self.members_now());
-            // A node that has only just joined knows of its peers before it knows of the catalog.
-            members.retain(|node, _| !self.has_left(*node));
+            let members = self.members_heard_of();
             if members != identity.members {
                 identity.members = members;
                 if let Err(error) = self.0.identities.set_own(&identity).await {

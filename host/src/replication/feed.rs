@@ -7,6 +7,7 @@ use skerry_channel::limits::{PULL_BYTES_TARGET, PULL_DOCUMENTS_MAX};
 use skerry_channel::message::{Batch, Document, MergeState};
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::subscription::Subscription;
+use skerry_model::policy::EngineKind;
 use skerry_model::{CollectionId, DocumentKey, Ordinal, VersionId};
 use skerry_store::{Direction, Limit, OrderedStore};
 
@@ -119,6 +120,11 @@ impl Feed<'_> {
         self.catalog.collection_by_id(collection).is_some_and(|(name, _)| subscription.covers(name, key))
     }
 
+    fn delta_is_everything(&self, collection: CollectionId) -> bool {
+        let collection = self.catalog.collection_by_id(collection);
+        collection.is_some_and(|(_, collection)| self.catalog.engine(&collection.policy) == EngineKind::State)
+    }
+
     /// What a receiver that has everything up to `after` holds of a document: nothing, where it was deleted then, since a
     /// first copy leaves out the deleted.
     fn base(
@@ -147,8 +153,13 @@ impl Feed<'_> {
         let seen = read::version(self.rows, collection, key, head.epoch, head.version)?;
         let merge = match seen.version.seen {
             Some(version) => {
-                let base = self.base(collection, key, head, after)?;
-                let deltas = read::deltas(self.rows, collection, key, head, base)?;
+                let deltas = match self.delta_is_everything(collection) {
+                    true => read::newest_delta(self.rows, collection, key, head)?.into_iter().collect(),
+                    false => {
+                        let base = self.base(collection, key, head, after)?;
+                        read::deltas(self.rows, collection, key, head, base)?
+                    }
+                };
                 Some(MergeState { deltas, seen: version })
             }
             None => None,

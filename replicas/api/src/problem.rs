@@ -196,6 +196,7 @@ impl From<engine::Error> for Problem {
             engine::Error::Unavailable { .. } => return Self::unavailable(Outcome::NotProposed, error.to_string()),
             engine::Error::MissingDependency { .. }
             | engine::Error::WrongActor { .. }
+            | engine::Error::Refused { .. }
             | engine::Error::SequenceReused { .. } => Kind::Refused,
         };
         Self::new(kind, error.to_string())

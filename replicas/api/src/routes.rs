@@ -4,7 +4,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, body};
 use futures::stream::{self, StreamExt};
 use serde::Deserialize;
@@ -28,6 +28,7 @@ pub fn documents<D: Documents>(documents: D) -> Router {
         .route("/v1/collections/{collection}/documents", get(scan::<D>))
         .route("/v1/collections/{collection}/documents/{key}", document)
         .route("/v1/collections/{collection}/documents/{key}/conflicts", get(conflicts::<D>))
+        .route("/v1/collections/{collection}/documents/{key}/operations", post(operate::<D>))
         .layer(DefaultBodyLimit::max(DOCUMENT_BODY_BYTES_MAX))
         .with_state(documents)
 }
@@ -114,6 +115,22 @@ async fn delete_document<D: Documents>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     write(documents, at, &headers, || Ok(Write::Delete)).await
+}
+
+/// An operation of the collection's state policy.
+async fn operate<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let operation = || {
+        let operation = body.value(&[media::JSON])?;
+        document::check_value(&operation, &mut Vec::new())?;
+        Ok(Write::Operation(operation))
+    };
+    write(documents, at, &headers, operation).await
 }
 
 /// A write under the request's conditions, which are looked at before what is to be written.

@@ -13,6 +13,10 @@ pub const ORIGIN_CHARS_MAX: usize = 64;
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
 /// The saved history of one json document, in bytes.
 pub const HISTORY_BYTES_MAX: usize = 16 << 20;
+/// The state of one document of a state policy, in bytes.
+pub const STATE_BYTES_MAX: usize = 16 << 20;
+/// Replicas that have ever written one document of a state policy.
+pub const WRITERS_MAX: usize = 10_000;
 /// Conflicts of one document that are handed to a resolver; a document with more is viewed in the built-in order.
 pub const CONFLICTS_MAX: usize = 1_000;
 /// Changes in one delta that came from outside.

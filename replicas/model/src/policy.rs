@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::ids::{self, PluginDigest, PluginName};
+use crate::ids::{self, Origin, PluginDigest, PluginName};
 
-/// A collection's policy. Its text is `strict`, `lww`, `json`, `plugin:NAME` (follows the version that is active) or
+/// A collection's policy. Its text is `strict`, `lww`, `json`, `counter`, `set`, `plugin:NAME` (follows the version that is active) or
 /// `plugin:NAME@DIGEST` (stays at one version).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -19,7 +20,11 @@ pub enum Policy {
     Lww,
     /// The json engine; Automerge's own order, as any Automerge client shows it.
     Json,
-    /// The json engine; a resolver chooses.
+    /// The state engine; a number that all operations count in.
+    Counter,
+    /// The state engine; a set in which additions win.
+    Set,
+    /// A plugin: a resolver over the json engine, or a merge policy of the state engine.
     Plugin {
         /// The plugin's name.
         name: PluginName,
@@ -34,6 +39,16 @@ impl Policy {
     pub fn merges(&self) -> bool {
         !matches!(self, Self::Strict)
     }
+
+    /// How its documents are kept, where its plugin exports `world`.
+    #[must_use]
+    pub fn engine(&self, world: Option<World>) -> EngineKind {
+        match (self, world) {
+            (Self::Strict, _) => EngineKind::Strict,
+            (Self::Counter | Self::Set, _) | (Self::Plugin { .. }, Some(World::MergePolicy)) => EngineKind::State,
+            (Self::Lww | Self::Json | Self::Plugin { .. }, _) => EngineKind::Json,
+        }
+    }
 }
 
 impl fmt::Display for Policy {
@@ -42,6 +57,8 @@ impl fmt::Display for Policy {
             Self::Strict => f.write_str("strict"),
             Self::Lww => f.write_str("lww"),
             Self::Json => f.write_str("json"),
+            Self::Counter => f.write_str("counter"),
+            Self::Set => f.write_str("set"),
             Self::Plugin { name, pinned: None } => write!(f, "plugin:{name}"),
             Self::Plugin { name, pinned: Some(digest) } => write!(f, "plugin:{name}@{digest}"),
         }
@@ -52,11 +69,13 @@ impl FromStr for Policy {
     type Err = ids::Error;
 
     fn from_str(text: &str) -> Result<Self, ids::Error> {
-        let form = "strict, lww, json, plugin:NAME or plugin:NAME@DIGEST";
+        let form = "strict, lww, json, counter, set, plugin:NAME or plugin:NAME@DIGEST";
         match text {
             "strict" => Ok(Self::Strict),
             "lww" => Ok(Self::Lww),
             "json" => Ok(Self::Json),
+            "counter" => Ok(Self::Counter),
+            "set" => Ok(Self::Set),
             _ => {
                 let found = text.chars().take(120).collect();
                 let plugin = text.strip_prefix("plugin:").ok_or(ids::Error::Form { field: "policy", found, form })?;
@@ -204,6 +223,122 @@ pub trait Resolver: Send + Sync {
     fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, ResolveError>;
 }
 
+/// How the documents of a collection are kept; fixed when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// JSON alone: writes do not merge.
+    Strict,
+    /// Automerge.
+    Json,
+    /// A join-semilattice in bytes.
+    State,
+}
+
+/// What a plugin is: which of the contract's worlds it exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    /// It decides what readers see where writes to a json document met.
+    Resolver,
+    /// It defines a kind of document whose states merge by themselves.
+    MergePolicy,
+}
+
+/// Who made an operation, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperationContext<'a> {
+    /// The replica.
+    pub origin: &'a Origin,
+    /// Which run of the replica's numbers this is, from 1.
+    pub incarnation: u32,
+    /// The operation's number among the replica's operations on the document in this incarnation, from 1.
+    pub sequence: u64,
+    /// The replica's clock as corrected by the core's, in milliseconds since 1970.
+    pub time_ms: i64,
+}
+
+/// Why a merge policy gave no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// The policy does not take the operation: one sentence for whoever sent it.
+    #[error("{reason}")]
+    Refused {
+        /// The sentence.
+        reason: String,
+    },
+    /// The plugin's own fault, and the same on every replica.
+    #[error("plugin {digest}: {reason}")]
+    Plugin {
+        /// The plugin.
+        digest: PluginDigest,
+        /// What it did, in a sentence that names the limit.
+        reason: String,
+    },
+    /// This replica could not run it now: the caller tries again and never takes it as a result.
+    #[error("plugin {digest} cannot run here now: {reason}")]
+    Host {
+        /// The plugin.
+        digest: PluginDigest,
+        /// What was missing.
+        reason: String,
+    },
+}
+
+/// [`PolicyError::Refused`].
+pub(crate) fn refused(reason: String) -> PolicyError {
+    PolicyError::Refused { reason }
+}
+
+/// A merge policy that is ready to be called: a join-semilattice in bytes. `merge` is commutative, associative, idempotent
+/// and canonical: equal states are equal bytes.
+pub trait MergePolicy: Send + Sync {
+    /// The version of the plugin; none for a built-in policy.
+    fn digest(&self) -> Option<PluginDigest>;
+
+    /// The version of the state's encoding, from 1.
+    fn state_version(&self) -> u32;
+
+    /// The state of a document that nobody has written to.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    fn empty(&self) -> Result<Bytes, PolicyError>;
+
+    /// The state after one operation, at or above the one before.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PolicyError>;
+
+    /// The least state that holds both.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PolicyError>;
+
+    /// What readers see.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PolicyError>;
+
+    /// A state of an older version of the encoding in the present one.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    fn migrate(&self, from: u32, state: &Bytes) -> Result<Bytes, PolicyError>;
+
+    /// Whether a state that a replica has pushed over `known` differs in nothing but the replica's own part. A plugin's
+    /// state is trusted within what its sender may write, since only the plugin can read it.
+    ///
+    /// # Errors
+    /// What else it would change, in one sentence.
+    fn check_pushed(&self, known: &Bytes, pushed: &Bytes, origin: &Origin) -> Result<(), String> {
+        let _ = (known, pushed, origin);
+        Ok(())
+    }
+}
+
 /// How an engine turns a merged document into what a reader sees.
 #[derive(Clone, Copy)]
 pub enum Chooser<'a> {
@@ -222,7 +357,7 @@ mod tests {
     #[test]
     fn policies_round_trip() {
         let pinned = format!("plugin:stock@{}", "ab".repeat(32));
-        for text in ["strict", "lww", "json", "plugin:stock", &pinned] {
+        for text in ["strict", "lww", "json", "counter", "set", "plugin:stock", &pinned] {
             assert_eq!(text.parse::<Policy>().unwrap().to_string(), text);
         }
         for text in ["", "crdt", "plugin:", "plugin:Stock", "plugin:stock@12"] {

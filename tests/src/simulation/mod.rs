@@ -112,6 +112,7 @@ fn thresholds(random: &mut StdRng) -> Thresholds {
         purge_entries_min: random.random_range(1..5),
         log_bytes_max: [2_000, 10_000, u64::MAX][random.random_range(0..3)],
         log_bytes_kept: random.random_range(0..2_000),
+        kept_for: Duration::from_millis(random.random_range(0..5_000)),
         chunk_bytes: [1, 500, 4_000, 100_000][random.random_range(0..4)],
         compare_every: random.random_range(5..20),
     }

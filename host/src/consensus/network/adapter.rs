@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::FuturesOrdered;
@@ -35,6 +36,9 @@ pub struct Factory {
     pub peers: Arc<Peers>,
     /// Where snapshots are read.
     pub executor: Arc<dyn Executor>,
+    /// Entries up to this one are to go: a stream that is behind it ends, since openraft purges nothing that a stream still
+    /// reads.
+    pub cut: Arc<AtomicU64>,
 }
 
 /// A client of one shard to one peer.
@@ -43,6 +47,7 @@ pub struct Client {
     target: NodeId,
     peers: Arc<Peers>,
     executor: Arc<dyn Executor>,
+    cut: Arc<AtomicU64>,
     /// Its appends are heartbeats, which never wait behind entries.
     carries_heartbeats: bool,
 }
@@ -52,8 +57,8 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 
     async fn new_client(&mut self, target: NodeId, address: &NodeAddress) -> Client {
         self.peers.learn(target, address);
-        let (peers, executor) = (Arc::clone(&self.peers), Arc::clone(&self.executor));
-        Client { shard: self.shard, target, peers, executor, carries_heartbeats: false }
+        let (peers, executor, cut) = (Arc::clone(&self.peers), Arc::clone(&self.executor), Arc::clone(&self.cut));
+        Client { shard: self.shard, target, peers, executor, cut, carries_heartbeats: false }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, address: &NodeAddress) -> Client {
@@ -77,6 +82,7 @@ struct Pipeline<S> {
     peers: Arc<Peers>,
     target: NodeId,
     shard: ShardId,
+    cut: Arc<AtomicU64>,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<S> {
@@ -92,6 +98,11 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<S> {
                 }
                 request = self.input.next(), if may_send => match request {
                     Some(request) => {
+                        let behind = request.prev_log_id.map_or(0, |prev| prev.index);
+                        if behind < self.cut.load(Ordering::Relaxed) {
+                            let reason = std::io::Error::other("the log behind this entry is being purged");
+                            return Some((Err(RPCError::Network(NetworkError::new(&reason))), None));
+                        }
                         let request = Request::Append(request);
                         let sent = self.peers.send(self.target, Lane::Append, self.shard, request).await;
                         self.waiting.push_back(Box::pin(answer(sent)));
@@ -162,6 +173,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
             peers: Arc::clone(&self.peers),
             target: self.target,
             shard: self.shard,
+            cut: Arc::clone(&self.cut),
         };
         let answers = stream::unfold(Some(pipeline), |pipeline| async move { pipeline?.next().await });
         let answers: BoxStream<'s, _> = Box::pin(answers);

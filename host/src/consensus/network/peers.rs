@@ -110,6 +110,12 @@ impl Peers {
         Self { caller, founding, addresses: Mutex::new(members), network, clock, lines: Mutex::default() }
     }
 
+    /// Where every node is reached that this one has heard of.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<NodeId, NodeAddress> {
+        self.addresses.lock().clone()
+    }
+
     /// Every other node that this one has heard of.
     #[must_use]
     pub fn others(&self) -> Vec<NodeId> {

@@ -15,6 +15,8 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use openraft::type_config::alias::SnapshotOf;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ use super::types::{LogId, TypeConfig, Vote};
 use crate::documents::keys::{self, header};
 use crate::limits::{
     EFFECTS_COMPARED_EVERY, LOG_BYTES_KEPT, LOG_BYTES_MAX, LOG_ENTRIES_BETWEEN_SNAPSHOTS, LOG_ENTRIES_KEPT,
-    LOG_PURGE_ENTRIES_MIN, SNAPSHOT_CHUNK_BYTES,
+    LOG_PURGE_ENTRIES_MIN, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STALL_TIMEOUT,
 };
 
 /// A snapshot as openraft carries it about.
@@ -49,6 +51,8 @@ pub struct Thresholds {
     pub log_bytes_max: u64,
     /// Bytes of entries that such a purge leaves.
     pub log_bytes_kept: u64,
+    /// How long a leader that has not heard from a node keeps the entries that it needs.
+    pub kept_for: Duration,
     /// Where a chunk ends, in bytes of keys and values; its last row may pass it.
     pub chunk_bytes: usize,
     /// Entries after which replicas compare what they have done.
@@ -63,6 +67,7 @@ impl Default for Thresholds {
             purge_entries_min: LOG_PURGE_ENTRIES_MIN,
             log_bytes_max: LOG_BYTES_MAX,
             log_bytes_kept: LOG_BYTES_KEPT,
+            kept_for: SNAPSHOT_STALL_TIMEOUT,
             chunk_bytes: SNAPSHOT_CHUNK_BYTES,
             compare_every: EFFECTS_COMPARED_EVERY,
         }

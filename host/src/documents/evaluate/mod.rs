@@ -11,12 +11,13 @@ use skerry_api::documents::ETag;
 use skerry_api::problem::{Outcome, Problem};
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
-use skerry_model::engine::{self, Author};
-use skerry_model::policy::{Chooser, Policy, Resolver};
+use skerry_model::engine::state::{Counter, Set, StateEngine};
+use skerry_model::engine::{self, Author, Engine};
+use skerry_model::policy::{Chooser, EngineKind, Policy, Resolver};
 use skerry_model::{PluginDigest, Timeline, VersionId};
 
 use super::read;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Collection};
 
 pub use push::{PushEvaluation, check_changes, evaluate_push};
 pub use subject::Subject;
@@ -54,6 +55,19 @@ impl Context {
         i64::try_from(self.now_ms).unwrap_or(i64::MAX)
     }
 
+    /// The engine of a collection; none for a strict one.
+    ///
+    /// # Errors
+    /// A problem when its plugin cannot run here now.
+    pub fn engine(&self, collection: &Collection) -> Result<Option<Arc<dyn Engine>>, Problem> {
+        Ok(match (self.catalog.engine(&collection.policy), &collection.policy) {
+            (EngineKind::Strict, _) => None,
+            (EngineKind::State, Policy::Counter) => Some(Arc::new(StateEngine::new(Arc::new(Counter)))),
+            (EngineKind::State, _) => Some(Arc::new(StateEngine::new(Arc::new(Set)))),
+            (EngineKind::Json, _) => Some(Arc::new(json_engine(collection.template.as_ref(), &collection.text)?)),
+        })
+    }
+
     /// The resolver that a policy needs.
     fn resolver(&self, policy: &Policy) -> Result<Option<Arc<dyn Resolver>>, Problem> {
         let Some(digest) = self.catalog.digest(policy) else { return Ok(None) };
@@ -62,11 +76,11 @@ impl Context {
     }
 }
 
-/// The engine of a collection that merges.
+/// The json engine of a collection.
 ///
 /// # Errors
 /// When template and text do not fit each other, which is refused when a collection is made.
-pub fn engine(template: Option<&View>, text: &[String]) -> Result<JsonEngine, engine::Error> {
+pub fn json_engine(template: Option<&View>, text: &[String]) -> Result<JsonEngine, engine::Error> {
     let template = template.map(View::object).transpose()?;
     JsonEngine::new(JsonSettings { template, text: text.to_vec() })
 }

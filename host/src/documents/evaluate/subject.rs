@@ -7,7 +7,7 @@ use skerry_model::engine::{Engine, MergeDocument, Write};
 use skerry_model::{CollectionId, DocumentKey, Epoch, PluginDigest, VersionId};
 use skerry_store::OrderedStore;
 
-use super::{Context, engine, etag, storage_problem};
+use super::{Context, etag, storage_problem};
 use crate::catalog::Collection;
 use crate::documents::keys::fold::Fold;
 use crate::documents::keys::head::{Head, Stored};
@@ -49,22 +49,24 @@ impl Subject {
     /// A problem when rows cannot be read.
     pub fn load(
         rows: &dyn OrderedStore,
+        context: &Context,
         collection: &Collection,
         key: &DocumentKey,
         live: Option<(VersionId, Box<dyn MergeDocument>)>,
     ) -> Result<(Self, Option<Fold>), Problem> {
         let newest = read::newest(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
         let (head, seen) = newest.unzip();
-        let (merge, fold) = match collection.policy.merges() {
-            true => {
-                let live = live.filter(|(version, _)| head.is_some_and(|head| head.version == *version));
+        let (merge, fold) = match context.engine(collection)? {
+            Some(engine) => {
+                let is_newest = |version| head.is_some_and(|head| head.version == version);
+                let live = live.filter(|(version, merge)| is_newest(*version) && merge.plugin() == engine.plugin());
                 let (merge, fold) = match live {
                     Some((_, merge)) => (merge, None),
-                    None => load_merge(rows, collection, key, head.as_ref())?,
+                    None => load_merge(rows, &*engine, collection, key, head.as_ref())?,
                 };
                 (Some(merge), fold)
             }
-            false => (None, None),
+            None => (None, None),
         };
         Ok((Self::new(collection, key, head, seen, merge), fold))
     }
@@ -205,12 +207,18 @@ fn is_replaced(head: &Head, writes: &[&WriteRequest]) -> bool {
 /// The merge document from its fold and deltas.
 fn load_merge(
     rows: &dyn OrderedStore,
+    engine: &dyn Engine,
     collection: &Collection,
     key: &DocumentKey,
     head: Option<&Head>,
 ) -> Result<(Box<dyn MergeDocument>, Option<Fold>), Problem> {
-    let engine = engine(collection.template.as_ref(), &collection.text)?;
     let Some(head) = head else { return Ok((engine.empty(), None)) };
+    if engine.delta_is_everything() {
+        let mut document = engine.empty();
+        let delta = read::newest_delta(rows, collection.id, key, head).map_err(|error| storage_problem(&error))?;
+        delta.map(|delta| document.merge(&delta)).transpose()?;
+        return Ok((document, None));
+    }
     let (fold, deltas) = read::merge_parts(rows, collection.id, key, head).map_err(|error| storage_problem(&error))?;
     let mut document = match &fold {
         Some(fold) => engine.load(&fold.saved)?,

@@ -102,6 +102,10 @@ fn strict(context: &Context, subject: &mut Subject, write: &Write) -> Result<boo
         Write::Put(object) => Some(View::of(object)?),
         Write::Patch(patch) => Some(View::of(&patched(seen(subject)?, patch)?)?),
         Write::Delete => None,
+        Write::Operation(_) => {
+            let detail = "documents of policy strict take whole documents and merge patches, and no operations";
+            return Err(Problem::new(Kind::Refused, detail));
+        }
     };
     let new = NewView { view, plugin: None, conflicts: 0, fallback: None };
     subject.push(&context.core.origin, context.time_ms(), new, None);

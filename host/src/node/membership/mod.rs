@@ -71,6 +71,15 @@ impl Node {
         stay.map(|(node, wanted)| (node, wanted.address)).collect()
     }
 
+    /// Every node that this one has heard of and that has not left, this one among them: one that has only just joined knows of
+    /// its peers before it knows of the catalog.
+    pub(super) fn members_heard_of(&self) -> BTreeMap<NodeId, NodeAddress> {
+        let mut members = self.0.peers.addresses();
+        members.extend(self.members_now());
+        members.retain(|node, _| !self.has_left(*node));
+        members
+    }
+
     /// Whether a node is part of the cluster as far as this one knows: it is wanted, or still in some group.
     pub(super) fn is_member(&self, node: NodeId) -> bool {
         let catalog = self.catalog_shard().state.catalog();
@@ -236,6 +245,9 @@ impl Node {
             let (_, since) =
                 *leads_since.take_if(|(led, _)| *led == term).get_or_insert_with(|| (term, Instant::now()));
             leads_since = Some((term, since));
+            if !self.may_steer(&shard, &catalog) {
+                continue;
+            }
             let wanted = self.wanted_in(&shard, &catalog);
             let mut group = shard.group();
             group.preferred = (since.elapsed() >= SPREAD_AFTER).then(|| self.preferred(&shard, &wanted)).flatten();
@@ -249,6 +261,13 @@ impl Node {
                 shard.carry_out(step).await;
             }
         }
+    }
+
+    /// Whether this node knows enough of the cluster to change a group that it leads. One that has joined lately may lead a
+    /// shard before it has the catalog, and would take those for wanted that the cluster began with.
+    fn may_steer(&self, shard: &Shard, catalog: &Catalog) -> bool {
+        let is_of_it = || self.wanted(catalog).contains_key(&self.0.id) || catalog.members.is_leaving(self.0.id);
+        catalog.version >= shard.state.progress().catalog && is_of_it()
     }
 
     /// Hands over whatever this node leads to who can take it, and lets what is under way be answered, so that stopping it

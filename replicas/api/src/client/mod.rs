@@ -129,6 +129,15 @@ impl Client {
         self.write(request.header(CONTENT_TYPE, HeaderValue::from_static(media::MERGE_PATCH)), conditions).await
     }
 
+    /// Applies an operation of the collection's state policy, such as `{"inc": 5}`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn operate(&self, at: &Address, operation: &Value, conditions: &Conditions) -> Result<Written, Error> {
+        let path = format!("{}/operations", document_path(at)?);
+        self.write(Request::new(Method::POST, path).json(operation), conditions).await
+    }
+
     /// Deletes the document.
     ///
     /// # Errors
@@ -352,7 +361,13 @@ impl Client {
         let mut failed = None;
         for at in (0..self.nodes.len()).map(|step| (preferred + step) % self.nodes.len()) {
             match request.send(&self.http, &self.nodes[at], self.authorization.as_ref()).await {
-                Err(error) if error.is_of_this_node(&request.method) => failed = failed.or(Some(error)),
+                // What a node has answered says more than that another is down.
+                Err(error) if error.is_of_this_node(&request.method) => {
+                    failed = Some(match failed {
+                        Some(answered @ Error::Problem { .. }) => answered,
+                        _ => error,
+                    });
+                }
                 answer => {
                     self.preferred.store(at, Ordering::Relaxed);
                     return answer;

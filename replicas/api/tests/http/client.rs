@@ -58,6 +58,18 @@ async fn documents_are_written_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn operations_arrive_as_they_were_sent() {
+    let client = client_of(&Memory::default()).await;
+    let operation = json!({ "inc": 5, "of": ["a", null] });
+    let written = client.operate(&at("a"), &operation, &Conditions::default()).await.unwrap();
+    assert_eq!(written.change, Change::Created);
+    let read = client.get(&at("a"), Consistency::Linearizable).await.unwrap();
+    assert_eq!(read.view.object().unwrap()["operation"], operation);
+    let lossy = client.operate(&at("a"), &json!(1_u64 << 60), &Conditions::default()).await.unwrap_err();
+    assert!(lossy.to_string().contains("beyond 2^53 - 1"), "{lossy}");
+}
+
+#[tokio::test]
 async fn conflicts_and_fallback_arrive_unchanged() {
     let client = client_of(&Memory::default()).await;
     client.put(&at(TROUBLED), &object(json!({"stock": 9})), &Conditions::default()).await.unwrap();
@@ -137,6 +149,16 @@ async fn a_node_that_does_not_serve_is_passed_over_where_nothing_is_done_twice()
     waiting.fail_with([unavailable(Outcome::NotProposed)]);
     client.put(&at("a"), &document, &any).await.unwrap();
     assert_eq!((waiting.requests(), serving.requests()), (1, 1));
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let down = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let starting = Memory::default();
+    starting.fail_with([unavailable(Outcome::NotProposed)]);
+    let urls = [down, serve(routes::documents(starting.clone())).await];
+    let patient = Client::new(&urls, None).unwrap().with_retries();
+    patient.put(&at("a"), &document, &any).await.unwrap();
+    assert_eq!(starting.requests(), 2, "it is worth another attempt while one of them answers");
 
     serving.fail_with([unavailable(Outcome::Unknown)]);
     client.put(&at("b"), &document, &any).await.unwrap_err();

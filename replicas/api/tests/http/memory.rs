@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use skerry_api::documents::{
     Address, Change, Conflicts, Consistency, Documents, ETag, Listed, OpenConflict, Page, Read, Scan, Stamp, State,
     WriteRequest, Written,
@@ -77,6 +77,8 @@ impl Memory {
                 return Ok(Written { change, stamp: None });
             }
             Write::Put(object) => object,
+            // What was done last, for a test to look at.
+            Write::Operation(operation) => Map::from_iter([("operation".to_owned(), operation)]),
             Write::Patch(patch) => {
                 let mut value = old.as_ref().map_or(Value::Null, |(_, view)| Value::Object(view.object().unwrap()));
                 json_patch::merge(&mut value, &patch);

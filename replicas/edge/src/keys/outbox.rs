@@ -28,6 +28,11 @@ pub enum Operation {
     },
     /// The document shall be gone.
     Delete,
+    /// An operation of the state policy.
+    Operate {
+        /// Its JSON.
+        operation: Bytes,
+    },
 }
 
 /// A change of this edge.

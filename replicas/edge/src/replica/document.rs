@@ -6,6 +6,7 @@ use std::sync::Arc;
 use skerry_channel::message::{Catalog, Collection};
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
+use skerry_model::engine::state::{Counter, Set, StateEngine};
 use skerry_model::engine::{self, Engine, MergeDocument, Viewed};
 use skerry_model::policy::{Chooser, Policy};
 use skerry_model::{CollectionId, PluginDigest, VersionId};
@@ -104,7 +105,7 @@ impl Replica {
             |chooser| document.view(chooser).map(|viewed| Outcome { viewed, plugin: None, unsettled: false });
         match (&collection.policy, collection.plugin) {
             (Policy::Json, _) => built_in(Chooser::Json),
-            (Policy::Lww | Policy::Strict, _) => built_in(Chooser::Lww),
+            (Policy::Lww | Policy::Strict | Policy::Counter | Policy::Set, _) => built_in(Chooser::Lww),
             (Policy::Plugin { name, .. }, None) => self.fall_back(document, format!("plugin {name} is not active yet")),
             (Policy::Plugin { name, .. }, Some(digest)) => {
                 let component = || self.stored_component(&digest).ok().flatten();
@@ -262,6 +263,11 @@ pub(super) fn object(
 }
 
 fn engine(collection: &Collection) -> Option<Arc<dyn Engine>> {
+    match collection.policy {
+        Policy::Counter => return Some(Arc::new(StateEngine::new(Arc::new(Counter)))),
+        Policy::Set => return Some(Arc::new(StateEngine::new(Arc::new(Set)))),
+        Policy::Strict | Policy::Lww | Policy::Json | Policy::Plugin { .. } => {}
+    }
     let template = collection.template.as_ref().map(View::object).transpose();
     let engine = template.map_err(engine::Error::from).and_then(|template| {
         let text = collection.text.clone();

@@ -132,6 +132,10 @@ fn apply_again(
             (Write::Patch(patch), object(shown)?)
         }
         Operation::Delete => (Write::Delete, object(shown)?),
+        Operation::Operate { operation } => {
+            let operation = serde_json::from_slice(operation).map_err(skerry_model::document::Error::Syntax)?;
+            (Write::Operation(operation), object(shown)?)
+        }
     };
     let author = replica.author();
     let context = WriteContext { author: &author, time_ms, base: None, seen: seen.as_ref() };

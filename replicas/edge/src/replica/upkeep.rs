@@ -91,7 +91,7 @@ impl Replica {
     pub fn missing_components(&self) -> Vec<(PluginName, PluginDigest)> {
         let named = self.known.collections().filter_map(|collection| match &collection.policy {
             Policy::Plugin { name, .. } => collection.plugin.map(|digest| (name.clone(), digest)),
-            Policy::Strict | Policy::Lww | Policy::Json => None,
+            Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => None,
         });
         let missing: BTreeSet<_> = named.filter(|(_, digest)| !self.components.contains(digest)).collect();
         missing.into_iter().collect()

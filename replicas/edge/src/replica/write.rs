@@ -202,13 +202,16 @@ impl Replica {
     }
 }
 
+fn json(value: &serde_json::Value) -> bytes::Bytes {
+    serde_json::to_vec(value).expect("JSON values serialize").into()
+}
+
 /// What a write wanted, for storage.
 fn operation(write: &Write, seen: Option<&View>) -> Answer<Operation> {
     Ok(match write {
         Write::Put(document) => Operation::Put { document: View::of(document)?, seen: seen.cloned() },
-        Write::Patch(patch) => {
-            Operation::Patch { patch: serde_json::to_vec(patch).expect("JSON values serialize").into() }
-        }
+        Write::Patch(patch) => Operation::Patch { patch: json(patch) },
         Write::Delete => Operation::Delete,
+        Write::Operation(operation) => Operation::Operate { operation: json(operation) },
     })
 }

@@ -2,13 +2,14 @@
 //! view). Log, history, channel and API treat deltas and versions as bytes.
 
 pub mod json;
+pub mod state;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::document::{self, View};
-use crate::ids::{Incarnation, Origin};
+use crate::ids::{Incarnation, Origin, PluginDigest};
 use crate::policy::{Chooser, ConflictSet};
 
 /// Why a document did not change. Whatever is refused leaves the document as it was.
@@ -59,6 +60,12 @@ pub enum Error {
     /// A base that this document never was at.
     #[error("the base version is not one of this document")]
     UnknownBase,
+    /// The policy does not take it.
+    #[error("{reason}")]
+    Refused {
+        /// Why, in one sentence.
+        reason: String,
+    },
     /// A write that leaves no valid document.
     #[error(transparent)]
     Document(#[from] document::Error),
@@ -85,6 +92,8 @@ pub struct Delta(pub Bytes);
 pub struct Author {
     /// The replica.
     pub origin: Origin,
+    /// Which run of its numbers it writes under.
+    pub incarnation: u32,
     /// What its Automerge actors begin with: [`Incarnation::actor`].
     pub actor: [u8; 16],
 }
@@ -94,7 +103,7 @@ impl Author {
     #[must_use]
     pub fn new(origin: Origin, incarnation: &Incarnation) -> Self {
         let actor = incarnation.actor(&origin);
-        Self { origin, actor }
+        Self { origin, incarnation: incarnation.number, actor }
     }
 }
 
@@ -108,6 +117,8 @@ pub enum Write {
     Patch(Value),
     /// The document shall be gone, if nothing is written beside or after this.
     Delete,
+    /// An operation of the collection's state policy.
+    Operation(Value),
 }
 
 /// The circumstances of a local write.
@@ -138,6 +149,11 @@ pub struct Viewed {
 pub trait MergeDocument: Send {
     /// What it has seen.
     fn version(&self) -> Version;
+
+    /// The plugin version that it merges by; none where a built-in policy does.
+    fn plugin(&self) -> Option<PluginDigest> {
+        None
+    }
 
     /// A write of this replica: what it changed, for all others; `None` when it changes nothing.
     ///
@@ -203,4 +219,15 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`Error::Malformed`].
     fn load(&self, saved: &Bytes) -> Result<Box<dyn MergeDocument>, Error>;
+
+    /// The plugin version that its documents merge by; none where a built-in policy does.
+    fn plugin(&self) -> Option<PluginDigest> {
+        None
+    }
+
+    /// Whether the delta of a version, as the core has logged it, holds all that the document was at that version, so that
+    /// nobody needs those before it.
+    fn delta_is_everything(&self) -> bool {
+        false
+    }
 }

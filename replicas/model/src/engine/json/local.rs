@@ -57,6 +57,10 @@ impl JsonDocument {
             Write::Put(fields) => Cow::Borrowed(fields),
             Write::Patch(Value::Object(fields)) => Cow::Borrowed(fields),
             Write::Patch(other) => Cow::Owned(document::check(other.clone())?),
+            Write::Operation(_) => {
+                let reason = "documents of this policy take whole documents and merge patches, and no operations";
+                return Err(Error::Refused { reason: reason.to_owned() });
+            }
         };
         let heads = (!current).then_some(&*base.heads);
         let unwritten = self.is_unwritten(&base.heads);

@@ -1,0 +1,62 @@
+//! What a state document is on the disk and on its way: CBOR.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::seen::{Dot, Seen};
+use crate::engine::{Delta, Error};
+
+/// A state, and which operations it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// The version of the policy's encoding that the state is in.
+    pub(super) state_version: u32,
+    pub(super) state: Bytes,
+    pub(super) seen: Seen,
+    /// Whether the last operation was a delete that had seen all others.
+    pub(super) deleted: bool,
+}
+
+impl Held {
+    pub(super) fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    pub(super) fn decode(what: &'static str, bytes: &Bytes) -> Result<Self, Error> {
+        decode(what, bytes)
+    }
+}
+
+/// A state on its way to other replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StateDelta {
+    /// The author's operation before the one that made this state: if that was refused, so is this.
+    pub(super) previous: Option<Dot>,
+    pub(super) held: Held,
+}
+
+impl StateDelta {
+    pub(super) fn encode(&self) -> Delta {
+        Delta(encode(self))
+    }
+
+    pub(super) fn decode(delta: &Delta) -> Result<Self, Error> {
+        let decoded: Self = decode("the change", &delta.0)?;
+        decoded.held.seen.check()?;
+        Ok(decoded)
+    }
+}
+
+/// Encodes what policies keep and what travels.
+pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).expect("it serializes, and memory takes every write");
+    bytes.into()
+}
+
+/// # Errors
+/// [`Error::Malformed`] names what it was to be.
+pub(super) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &Bytes) -> Result<T, Error> {
+    ciborium::from_reader(&bytes[..]).map_err(|error| Error::Malformed { what, reason: error.to_string() })
+}

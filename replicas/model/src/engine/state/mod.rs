@@ -1,0 +1,244 @@
+//! The state engine: a document is a join-semilattice in bytes, and a merge policy defines it (Shapiro et al. 2011,
+//! state-based CRDTs). An operation is applied once, at the replica that made it; all others only merge, so repeats are
+//! harmless. Beside the state stands which operations are in it, one number for each replica.
+//! Invariant: equal `Seen` means equal state.
+
+mod counter;
+mod delta;
+mod seen;
+mod set;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::delta::{Held, StateDelta};
+use self::seen::{Dot, Seen};
+use super::{Author, Delta, Engine, Error, MergeDocument, Version, Viewed, Write, WriteContext};
+use crate::document::View;
+use crate::ids::PluginDigest;
+use crate::limits::STATE_BYTES_MAX;
+use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, PolicyError};
+
+pub use self::counter::Counter;
+pub use self::set::Set;
+
+/// Makes the documents of one merge policy.
+#[derive(Clone)]
+pub struct StateEngine {
+    policy: Arc<dyn MergePolicy>,
+}
+
+impl StateEngine {
+    /// The engine of a policy.
+    #[must_use]
+    pub fn new(policy: Arc<dyn MergePolicy>) -> Self {
+        Self { policy }
+    }
+
+    fn document(&self, held: Option<Held>) -> Box<dyn MergeDocument> {
+        Box::new(StateDocument { policy: Arc::clone(&self.policy), held })
+    }
+}
+
+impl Engine for StateEngine {
+    fn empty(&self) -> Box<dyn MergeDocument> {
+        self.document(None)
+    }
+
+    fn load(&self, saved: &Bytes) -> Result<Box<dyn MergeDocument>, Error> {
+        let held = Held::decode("the document's state", saved)?;
+        Ok(self.document(Some(held)))
+    }
+
+    fn plugin(&self) -> Option<PluginDigest> {
+        self.policy.digest()
+    }
+
+    fn delta_is_everything(&self) -> bool {
+        true
+    }
+}
+
+struct StateDocument {
+    policy: Arc<dyn MergePolicy>,
+    /// `None` until somebody writes.
+    held: Option<Held>,
+}
+
+impl StateDocument {
+    fn seen(&self) -> Seen {
+        self.held.as_ref().map(|held| held.seen.clone()).unwrap_or_default()
+    }
+
+    /// The state in the policy's present encoding.
+    fn state(&self) -> Result<Bytes, Error> {
+        match &self.held {
+            Some(held) => self.present(held),
+            None => Ok(self.policy.empty()?),
+        }
+    }
+
+    fn present(&self, held: &Held) -> Result<Bytes, Error> {
+        let (found, known) = (held.state_version, self.policy.state_version());
+        match found.cmp(&known) {
+            std::cmp::Ordering::Equal => Ok(held.state.clone()),
+            std::cmp::Ordering::Less => Ok(self.policy.migrate(found, &held.state)?),
+            std::cmp::Ordering::Greater => Err(Error::Refused {
+                reason: format!("the state is of version {found}, and the active plugin knows versions up to {known}"),
+            }),
+        }
+    }
+
+    /// What the document holds with another state beside its own.
+    fn joined(&self, other: &Held) -> Result<Held, Error> {
+        let state = match &self.held {
+            Some(held) => self.policy.merge(&self.present(held)?, &self.present(other)?)?,
+            None => self.present(other)?,
+        };
+        let seen = self.seen().join(&other.seen);
+        // A delete holds only if it has seen all that there is.
+        let is_deleted = |held: &Held| held.deleted && held.seen == seen;
+        let deleted = is_deleted(other) || self.held.as_ref().is_some_and(is_deleted);
+        self.bounded(state, seen, deleted)
+    }
+
+    fn bounded(&self, state: Bytes, seen: Seen, deleted: bool) -> Result<Held, Error> {
+        let (found, max) = (state.len(), STATE_BYTES_MAX);
+        if found > max {
+            return Err(Error::Limit { what: "the document's state in bytes", found, max });
+        }
+        seen.check()?;
+        Ok(Held { state_version: self.policy.state_version(), state, seen, deleted })
+    }
+}
+
+impl MergeDocument for StateDocument {
+    fn version(&self) -> Version {
+        self.seen().version()
+    }
+
+    fn plugin(&self) -> Option<PluginDigest> {
+        self.policy.digest()
+    }
+
+    fn apply(&mut self, write: &Write, context: &WriteContext<'_>) -> Result<Option<Delta>, Error> {
+        let author = context.author;
+        let mut seen = self.seen();
+        let previous = seen.of(&author.origin);
+        let next = Dot::after(previous, author.incarnation);
+        seen.add(&author.origin, next);
+        let deleted = self.held.as_ref().is_none_or(|held| held.deleted);
+        let held = match write {
+            Write::Operation(operation) => {
+                let before = self.state()?;
+                let context = OperationContext {
+                    origin: &author.origin,
+                    incarnation: next.incarnation,
+                    sequence: next.sequence,
+                    time_ms: context.time_ms,
+                };
+                let state = self.policy.apply(&before, operation, &context)?;
+                if state == before && !deleted {
+                    return Ok(None);
+                }
+                self.bounded(state, seen, false)?
+            }
+            Write::Delete if deleted => return Ok(None),
+            Write::Delete => self.bounded(self.state()?, seen, true)?,
+            Write::Put(_) | Write::Patch(_) => {
+                let reason =
+                    "documents of this policy take operations, at …/operations, and no whole documents or patches";
+                return Err(Error::Refused { reason: reason.to_owned() });
+            }
+        };
+        let delta = StateDelta { previous, held: held.clone() }.encode();
+        self.held = Some(held);
+        Ok(Some(delta))
+    }
+
+    fn merge(&mut self, delta: &Delta) -> Result<bool, Error> {
+        let other = StateDelta::decode(delta)?.held;
+        let seen = self.seen();
+        if other.seen.is_in(&seen) {
+            return Ok(false);
+        }
+        // Whoever has seen all that is here holds the join of both already.
+        let whole = seen.is_in(&other.seen);
+        self.held = Some(if whole { other } else { self.joined(&other)? });
+        Ok(true)
+    }
+
+    fn merge_from(&mut self, delta: &Delta, author: &Author, _latest_ms: i64) -> Result<Delta, Error> {
+        let StateDelta { previous, held: pushed } = StateDelta::decode(delta)?;
+        let seen = self.seen();
+        if pushed.seen.is_in(&seen) {
+            return Ok(delta.clone());
+        }
+        let refused = |reason: String| Error::Refused { reason };
+        let own = pushed.seen.of(&author.origin);
+        if own != Some(Dot::after(previous, author.incarnation)) {
+            return Err(refused("the operation does not follow the one that it names".to_owned()));
+        }
+        if previous != seen.of(&author.origin) {
+            let named = previous.map_or_else(|| "no operation".to_owned(), |dot| format!("operation {dot}"));
+            return Err(refused(format!(
+                "it builds on {named} of {}, which was refused or is not here",
+                author.origin
+            )));
+        }
+        if let Some(origin) = pushed.seen.unknown_to(&seen, &author.origin) {
+            return Err(refused(format!("it has seen an operation of {origin} that is not here")));
+        }
+        let (known, state) = (self.state()?, self.present(&pushed)?);
+        self.policy.check_pushed(&known, &state, &author.origin).map_err(refused)?;
+        let joined = self.joined(&pushed)?;
+        self.held = Some(joined.clone());
+        Ok(StateDelta { previous: None, held: joined }.encode())
+    }
+
+    fn delta(&self, since: &Version) -> Result<Delta, Error> {
+        let held = self.held.clone().filter(|held| held.seen.version() != *since);
+        Ok(held.map_or_else(Delta::default, |held| StateDelta { previous: None, held }.encode()))
+    }
+
+    fn view(&self, _chooser: Chooser<'_>) -> Result<Viewed, Error> {
+        let view = match &self.held {
+            Some(held) if !held.deleted => Some(View::of(&self.policy.view(&self.present(held)?)?)?),
+            _ => None,
+        };
+        Ok(Viewed { view, conflicts: 0, fallback: None })
+    }
+
+    fn view_at(&self, version: &Version, chooser: Chooser<'_>) -> Result<Viewed, Error> {
+        if *version == self.version() { self.view(chooser) } else { Err(Error::UnknownBase) }
+    }
+
+    fn conflicts(&self) -> Result<ConflictSet, Error> {
+        Ok(ConflictSet::default())
+    }
+
+    fn save(&self) -> Bytes {
+        self.held.as_ref().map(Held::encode).unwrap_or_default()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.state.len() + held.seen.memory_bytes())
+    }
+
+    fn scratch(&self) -> Box<dyn MergeDocument> {
+        Box::new(Self { policy: Arc::clone(&self.policy), held: self.held.clone() })
+    }
+}
+
+impl From<PolicyError> for Error {
+    fn from(error: PolicyError) -> Self {
+        let reason = error.to_string();
+        match error {
+            PolicyError::Refused { .. } | PolicyError::Plugin { .. } => Self::Refused { reason },
+            PolicyError::Host { .. } => Self::Unavailable { reason },
+        }
+    }
+}

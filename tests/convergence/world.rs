@@ -1,0 +1,93 @@
+//! A core and two edges without sockets, and what may happen between them.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use skerry_host::catalog::Step;
+use skerry_host::documents::evaluate::Resolvers;
+use skerry_model::PluginDigest;
+use skerry_model::policy::Resolver;
+use skerry_runtime::{CompiledResolver, Runtime, RuntimeProfile, standard};
+use skerry_tests::core::Core;
+use skerry_tests::edge::Edge;
+
+/// Something between an edge and the core; `who` is the edge.
+#[derive(Debug, Clone)]
+pub(super) enum Sync {
+    Push { who: usize, lose: bool, repeat: bool },
+    Pull { who: usize, lose: bool, repeat: bool },
+    Crash { who: usize },
+    Restart { who: usize },
+}
+
+pub(super) fn sync() -> impl Strategy<Value = Sync> {
+    let way = || (0..2_usize, any::<bool>(), any::<bool>());
+    prop_oneof![
+        4 => way().prop_map(|(who, lose, repeat)| Sync::Push { who, lose, repeat }),
+        4 => way().prop_map(|(who, lose, repeat)| Sync::Pull { who, lose, repeat }),
+        1 => (0..2_usize).prop_map(|who| Sync::Crash { who }),
+        1 => (0..2_usize).prop_map(|who| Sync::Restart { who }),
+    ]
+}
+
+struct Stock(Arc<CompiledResolver>);
+
+impl Resolvers for Stock {
+    fn resolver(&self, _: PluginDigest) -> Result<Arc<dyn Resolver>, String> {
+        Ok(Arc::clone(&self.0) as _)
+    }
+}
+
+/// The bundled component, compiled once for all cases.
+pub(super) fn stock() -> Arc<CompiledResolver> {
+    static COMPILED: std::sync::LazyLock<Arc<CompiledResolver>> = std::sync::LazyLock::new(|| {
+        let runtime = Runtime::new(RuntimeProfile::newest()).unwrap();
+        Arc::new(runtime.compile_resolver(standard::STOCK.component).unwrap())
+    });
+    Arc::clone(&COMPILED)
+}
+
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) edges: [Edge; 2],
+}
+
+impl World {
+    /// With collections of these names and policies.
+    pub(super) fn new(shards: u16, collections: &[(&str, &str)]) -> Self {
+        let mut core = Core::new(shards, Arc::new(Stock(stock())));
+        let bytes = standard::STOCK.component.len() as u64;
+        let digest = PluginDigest::of(standard::STOCK.component);
+        core.step(&Step::ActivatePlugin { name: "stock".parse().unwrap(), digest, bytes });
+        for (name, policy) in collections {
+            let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());
+            core.step(&Step::CreateCollection { name, policy, template: None, text: vec![] });
+        }
+        // One clock is years behind, the other years ahead.
+        let clocks = [946_684_800_000, 4_070_908_800_000];
+        let edge = |at: usize| Edge::new(&format!("shop-{at}"), at as u64 + 1, clocks[at], stock());
+        let mut world = Self { core, edges: [edge(0), edge(1)] };
+        world.settle();
+        world
+    }
+
+    pub(super) fn sync(&mut self, sync: &Sync) {
+        match *sync {
+            Sync::Push { who, lose, repeat } => self.edges[who].push(&mut self.core, lose, repeat),
+            Sync::Pull { who, lose, repeat } => {
+                self.edges[who].pull(&self.core, lose, repeat);
+            }
+            Sync::Crash { who } => self.edges[who].crash(),
+            Sync::Restart { who } => self.edges[who].restart(),
+        }
+    }
+
+    /// Twice: what the second edge pushes must reach the first.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..2 {
+            for edge in &mut self.edges {
+                edge.settle(&mut self.core);
+            }
+        }
+    }
+}

@@ -28,15 +28,53 @@
 //! assert_eq!(HighestBid::resolve(&[bids]).unwrap().choices, [Choice::value(45)]);
 //! ```
 //!
+//! A merge policy defines a kind of document of its own, and is a type too:
+//!
+//! ```
+//! use skerry_guest::{Context, MergePolicy, Value, json};
+//!
+//! /// Who has signed: names are only ever added.
+//! struct Signatures;
+//!
+//! impl MergePolicy for Signatures {
+//!     type State = std::collections::BTreeSet<String>;
+//!     type Operation = String;
+//!
+//!     fn apply(names: &mut Self::State, name: String, _: &Context) -> Result<(), String> {
+//!         names.insert(name);
+//!         Ok(())
+//!     }
+//!
+//!     fn merge(names: &mut Self::State, others: Self::State) {
+//!         names.extend(others);
+//!     }
+//!
+//!     fn view(names: &Self::State) -> Value {
+//!         json!({ "signed": names })
+//!     }
+//!
+//!     fn examples() -> Vec<Value> {
+//!         vec![json!("ann"), json!("bo")]
+//!     }
+//! }
+//!
+//! skerry_guest::merge_policy!(Signatures);
+//! ```
+//!
 //! Equal conflicts must give equal resolutions everywhere: `std::collections::HashMap` is seeded from addresses, so use
 //! `BTreeMap`. A panic is a trap: the conflict stays open and the view takes the built-in order. The contract itself is
 //! `plugins/wit`.
 
 mod export;
+mod export_policy;
+mod policy;
 mod resolver;
 
 pub use export::Export;
+pub use export_policy::ExportPolicy;
+pub use policy::{Context, MergePolicy};
 pub use resolver::{Candidate, Choice, Conflict, Note, Resolution, Resolver, Wants};
+pub use serde;
 pub use serde_json::{self, Value, json};
 
 /// What `plugins/wit` says, in Rust. Authors have no need of it.
@@ -46,4 +84,23 @@ pub use serde_json::{self, Value, json};
 #[allow(clippy::allow_attributes_without_reason, clippy::missing_errors_doc, reason = "generated")]
 pub mod bindings {
     wit_bindgen::generate!({ path: "../plugins/wit", world: "resolver", pub_export_macro: true });
+}
+
+/// The same for the other world.
+#[doc(hidden)]
+#[allow(unsafe_code, reason = "wit-bindgen's conversions are unsafe; nothing else is in this module")]
+#[allow(missing_docs, unreachable_pub, unused_qualifications, reason = "generated")]
+#[allow(
+    clippy::allow_attributes_without_reason,
+    clippy::missing_errors_doc,
+    clippy::too_many_arguments,
+    reason = "generated"
+)]
+pub mod policy_bindings {
+    wit_bindgen::generate!({
+        path: "../plugins/wit",
+        world: "merge-policy",
+        pub_export_macro: true,
+        export_macro_name: "export_policy",
+    });
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skerry_channel::message;
 use skerry_model::document::View;
 use skerry_model::limits::COLLECTIONS_MAX;
-use skerry_model::policy::{EngineKind, Policy};
+use skerry_model::policy::{EngineKind, Policy, World};
 use skerry_model::{CatalogVersion, CollectionId, CollectionName, NodeId, PluginDigest, PluginName};
 
 use crate::consensus::types::NodeAddress;
@@ -77,6 +77,8 @@ pub struct Collection {
 /// A plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
+    /// What it is; every version the same.
+    pub world: World,
     /// The version that collections of policy `plugin:NAME` follow.
     pub active: PluginDigest,
     /// Every version kept, in the order of their activation, with its size in bytes.
@@ -113,6 +115,8 @@ pub enum Step {
     ActivatePlugin {
         /// The plugin.
         name: PluginName,
+        /// What it is.
+        world: World,
         /// The version.
         digest: PluginDigest,
         /// The component's size, in bytes.
@@ -145,6 +149,9 @@ pub enum Error {
     /// A policy that names a plugin or version that is not deployed.
     #[error("policy {0} names a plugin that is not deployed: run skerry plugin deploy first")]
     NoPlugin(Policy),
+    /// A version of a plugin that is another kind of plugin.
+    #[error("plugin {0} is deployed as the other kind, resolver or merge policy: take another name")]
+    OtherWorld(PluginName),
     /// A policy that cannot follow the one before.
     #[error("collection {name} cannot go from policy {from} to {to}: their documents are stored differently")]
     EngineChange {
@@ -221,7 +228,16 @@ impl Catalog {
     /// How the documents of a policy are kept.
     #[must_use]
     pub fn engine(&self, policy: &Policy) -> EngineKind {
-        policy.engine(None)
+        policy.engine(self.world(policy))
+    }
+
+    /// What the plugin of a policy is.
+    #[must_use]
+    pub fn world(&self, policy: &Policy) -> Option<World> {
+        match policy {
+            Policy::Plugin { name, .. } => self.plugins.get(name).map(|plugin| plugin.world),
+            Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => None,
+        }
     }
 
     /// Whether documents of one policy can be read under another.
@@ -286,7 +302,8 @@ impl Catalog {
                     Err(Error::NoCollection(name.clone()))
                 }
             }
-            Step::ActivatePlugin { name, digest, .. } => match self.plugins.get(name) {
+            Step::ActivatePlugin { name, world, digest, .. } => match self.plugins.get(name) {
+                Some(known) if known.world != *world => Err(Error::OtherWorld(name.clone())),
                 Some(known) => Ok(known.active != *digest),
                 None if self.plugins.len() >= PLUGINS_MAX => Err(Error::TooManyPlugins),
                 None => Ok(true),
@@ -325,15 +342,19 @@ impl Catalog {
             Step::DeleteCollection { name } => {
                 next.collections.remove(name);
             }
-            Step::ActivatePlugin { name, digest, bytes } => next.activate(name, *digest, *bytes),
+            Step::ActivatePlugin { name, world, digest, bytes } => next.activate(name, *world, *digest, *bytes),
             Step::Members(step) => next.members.take(step),
         }
         next
     }
 
-    fn activate(&mut self, name: &PluginName, digest: PluginDigest, bytes: u64) {
+    fn activate(&mut self, name: &PluginName, world: World, digest: PluginDigest, bytes: u64) {
         let pinned: Vec<PluginDigest> = self.collections.values().filter_map(|c| self.digest(&c.policy)).collect();
-        let plugin = self.plugins.entry(name.clone()).or_insert(Plugin { active: digest, versions: Vec::new() });
+        let new = Plugin { world, active: digest, versions: Vec::new() };
+        let plugin = self.plugins.entry(name.clone()).or_insert(new);
+        if plugin.world != world {
+            return;
+        }
         plugin.active = digest;
         plugin.versions.retain(|(version, _)| *version != digest);
         plugin.versions.push((digest, bytes));
@@ -353,6 +374,7 @@ impl Catalog {
             name: name.clone(),
             policy: collection.policy.clone(),
             plugin: self.digest(&collection.policy),
+            world: self.world(&collection.policy),
             template: collection.template.clone(),
             text: collection.text.clone(),
         });
@@ -423,6 +445,7 @@ mod tests {
     fn activate(digest: u8) -> Step {
         Step::ActivatePlugin {
             name: "stock".parse().unwrap(),
+            world: World::Resolver,
             digest: PluginDigest::from_bytes([digest; 32]),
             bytes: 9,
         }

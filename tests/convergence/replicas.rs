@@ -8,7 +8,7 @@ use skerry_host::catalog::Step;
 use skerry_model::engine::Write;
 use skerry_tests::edge::Edge;
 
-use super::world::{Sync, World, stock, sync};
+use super::world::{Sync, World, bundled, sync};
 
 const KEYS: [&str; 3] = ["lantern", "rope", "sail"];
 const FIELDS: [&str; 4] = ["remaining", "price", "tags", "note"];
@@ -129,7 +129,7 @@ fn a_document_written_again_reaches_an_edge_that_never_had_it() {
     let put = |value: Value| Write::Put(value.as_object().unwrap().clone());
     world.core.write(&at(0), put(json!({ "remaining": 1 }))).unwrap();
     world.core.write(&at(0), Write::Delete).unwrap();
-    let mut late = Edge::new("late", 9, world.core.now_ms, stock());
+    let mut late = Edge::new("late", 9, world.core.now_ms, bundled());
     late.settle(&mut world.core);
     assert_eq!(late.view(&at(0)), None);
     world.core.write(&at(0), put(json!({ "remaining": 7 }))).unwrap();

@@ -29,6 +29,10 @@ fn increment() -> impl Strategy<Value = Write> {
     (-9_i64..=9).prop_map(|inc| Write::Operation(json!({ "inc": inc })))
 }
 
+fn level() -> impl Strategy<Value = Write> {
+    (-9_i64..=9).prop_map(|level| Write::Operation(json!({ "set": level })))
+}
+
 fn change_of_set() -> impl Strategy<Value = Write> {
     let item = || prop_oneof![Just(json!("a")), Just(json!({ "b": 1 })), Just(json!(3))];
     prop_oneof![
@@ -96,6 +100,22 @@ proptest! {
             let view = world.core.view(&at("tally", key)).map(|(view, _)| view.object().unwrap());
             let value = view.as_ref().and_then(|view| view["value"].as_i64());
             prop_assert_eq!(value.unwrap_or_default(), expected);
+        }
+    }
+
+    #[test]
+    fn documents_of_a_merge_policy_converge(events in events(level()), shards in prop_oneof![Just(1_u16), Just(4)]) {
+        let mut world = World::new(shards, &[("levels", "plugin:max-register")]);
+        let taken = play(&mut world, "levels", events);
+        check_equal(&mut world, "levels")?;
+        for key in 0..KEYS.len() {
+            let levels = taken.iter().filter(|(of, _)| *of == key).map(|(_, write)| match write {
+                Write::Operation(operation) => operation["set"].as_i64().unwrap(),
+                other => panic!("{other:?}"),
+            });
+            let view = world.core.view(&at("levels", key)).map(|(view, _)| view.object().unwrap());
+            let value = view.as_ref().and_then(|view| view["value"].as_i64());
+            prop_assert_eq!(value, levels.max());
         }
     }
 

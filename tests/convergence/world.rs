@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
+use skerry_edge::replica;
 use skerry_host::catalog::Step;
-use skerry_host::documents::evaluate::Resolvers;
+use skerry_host::documents::evaluate;
 use skerry_model::PluginDigest;
-use skerry_model::policy::Resolver;
-use skerry_runtime::{CompiledResolver, Runtime, RuntimeProfile, standard};
+use skerry_model::policy::{self, MergePolicy, Resolver};
+use skerry_runtime::{CompiledPlugin, Plugins, Runtime, RuntimeProfile, standard};
 use skerry_tests::core::Core;
 use skerry_tests::edge::Edge;
 
@@ -30,21 +32,47 @@ pub(super) fn sync() -> impl Strategy<Value = Sync> {
     ]
 }
 
-struct Stock(Arc<CompiledResolver>);
+/// The bundled components, compiled once for all cases.
+pub(super) struct Bundled(Plugins);
 
-impl Resolvers for Stock {
-    fn resolver(&self, _: PluginDigest) -> Result<Arc<dyn Resolver>, String> {
-        Ok(Arc::clone(&self.0) as _)
+pub(super) fn bundled() -> Arc<Bundled> {
+    static COMPILED: std::sync::LazyLock<Arc<Bundled>> = std::sync::LazyLock::new(|| {
+        let runtime = Runtime::new(RuntimeProfile::newest()).unwrap();
+        Arc::new(Bundled(Plugins::new(runtime)))
+    });
+    Arc::clone(&COMPILED)
+}
+
+impl Bundled {
+    fn compiled(&self, digest: PluginDigest) -> Result<CompiledPlugin, String> {
+        let is_it = |bundled: &&standard::Bundled| PluginDigest::of(bundled.component) == digest;
+        let component = || standard::ALL.iter().find(is_it).map(|bundled| Bytes::from_static(bundled.component));
+        self.0.get(digest, component).map_err(|error| error.to_string())
     }
 }
 
-/// The bundled component, compiled once for all cases.
-pub(super) fn stock() -> Arc<CompiledResolver> {
-    static COMPILED: std::sync::LazyLock<Arc<CompiledResolver>> = std::sync::LazyLock::new(|| {
-        let runtime = Runtime::new(RuntimeProfile::newest()).unwrap();
-        Arc::new(runtime.compile_resolver(standard::STOCK.component).unwrap())
-    });
-    Arc::clone(&COMPILED)
+impl evaluate::Resolvers for Bundled {
+    fn resolver(&self, digest: PluginDigest) -> Result<Arc<dyn Resolver>, String> {
+        self.compiled(digest)?.resolver()
+    }
+
+    fn merge_policy(&self, digest: PluginDigest) -> Result<Arc<dyn MergePolicy>, String> {
+        self.compiled(digest)?.merge_policy()
+    }
+}
+
+impl replica::Resolvers for Bundled {
+    fn resolver(&self, digest: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn Resolver>, String> {
+        self.compiled(digest)?.resolver()
+    }
+
+    fn merge_policy(
+        &self,
+        digest: PluginDigest,
+        _: &dyn Fn() -> Option<Bytes>,
+    ) -> Result<Arc<dyn MergePolicy>, String> {
+        self.compiled(digest)?.merge_policy()
+    }
 }
 
 pub(super) struct World {
@@ -55,17 +83,20 @@ pub(super) struct World {
 impl World {
     /// With collections of these names and policies.
     pub(super) fn new(shards: u16, collections: &[(&str, &str)]) -> Self {
-        let mut core = Core::new(shards, Arc::new(Stock(stock())));
-        let bytes = standard::STOCK.component.len() as u64;
-        let digest = PluginDigest::of(standard::STOCK.component);
-        core.step(&Step::ActivatePlugin { name: "stock".parse().unwrap(), digest, bytes });
+        let mut core = Core::new(shards, bundled());
+        for (bundled, world) in
+            [(standard::STOCK, policy::World::Resolver), (standard::MAX_REGISTER, policy::World::MergePolicy)]
+        {
+            let (name, digest) = (bundled.name.parse().unwrap(), PluginDigest::of(bundled.component));
+            core.step(&Step::ActivatePlugin { name, world, digest, bytes: bundled.component.len() as u64 });
+        }
         for (name, policy) in collections {
             let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());
             core.step(&Step::CreateCollection { name, policy, template: None, text: vec![] });
         }
         // One clock is years behind, the other years ahead.
         let clocks = [946_684_800_000, 4_070_908_800_000];
-        let edge = |at: usize| Edge::new(&format!("shop-{at}"), at as u64 + 1, clocks[at], stock());
+        let edge = |at: usize| Edge::new(&format!("shop-{at}"), at as u64 + 1, clocks[at], bundled());
         let mut world = Self { core, edges: [edge(0), edge(1)] };
         world.settle();
         world

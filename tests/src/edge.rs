@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use skerry_api::documents::{Address, Conditions, WriteRequest};
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Push, Pushed};
 use skerry_channel::subscription::Subscription;
 use skerry_edge::replica::{Installed, Options, Replica, Resolvers};
+use skerry_model::ShardId;
 use skerry_model::document::View;
 use skerry_model::engine::Write;
 use skerry_model::env::{Clock, Random};
-use skerry_model::policy::Resolver;
-use skerry_model::{PluginDigest, ShardId};
 use skerry_store::simulated::Disk;
 
 use crate::core::Core;
@@ -24,7 +22,7 @@ pub struct Edge {
     disk: Disk,
     clock: Arc<TestClock>,
     random: Arc<Counting>,
-    resolver: Arc<dyn Resolver>,
+    plugins: Arc<dyn Resolvers>,
     replica: Option<Replica>,
     /// The batches on their way, for a network that repeats them.
     sent: Option<Push>,
@@ -48,24 +46,16 @@ impl Random for Counting {
     }
 }
 
-struct One(Arc<dyn Resolver>);
-
-impl Resolvers for One {
-    fn resolver(&self, _: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn Resolver>, String> {
-        Ok(Arc::clone(&self.0))
-    }
-}
-
 impl Edge {
     /// A new edge, with its clock off by so much from the core's.
     #[must_use]
-    pub fn new(name: &str, seed: u64, now_ms: u64, resolver: Arc<dyn Resolver>) -> Self {
+    pub fn new(name: &str, seed: u64, now_ms: u64, plugins: Arc<dyn Resolvers>) -> Self {
         let mut edge = Self {
             name: name.to_owned(),
             disk: Disk::new(seed),
             clock: Arc::new(TestClock(AtomicU64::new(now_ms))),
             random: Arc::new(Counting(AtomicU64::new(seed << 32 | 1))),
-            resolver,
+            plugins,
             replica: None,
             sent: None,
         };
@@ -81,7 +71,7 @@ impl Edge {
             database: Arc::new(self.disk.log()),
             clock: Arc::clone(&self.clock) as _,
             random: Arc::clone(&self.random) as _,
-            resolvers: Arc::new(One(Arc::clone(&self.resolver))),
+            resolvers: Arc::clone(&self.plugins),
         };
         self.replica = Some(Replica::open(options).expect("simulated storage works"));
     }

@@ -81,5 +81,5 @@ async fn deploy(
 fn describe(catalog: &Catalog, name: &PluginName, known: &catalog::Plugin) -> Plugin {
     let versions = known.versions.iter().map(|(digest, bytes)| PluginVersion { digest: *digest, bytes: *bytes });
     let collections = catalog.users(name).cloned().collect();
-    Plugin { name: name.clone(), active: known.active, versions: versions.collect(), collections }
+    Plugin { name: name.clone(), world: known.world, active: known.active, versions: versions.collect(), collections }
 }

@@ -8,6 +8,7 @@ use skerry_api::cli::{Error, Output, Source, Table, patiently};
 use skerry_api::client::Client;
 use skerry_model::PluginName;
 use skerry_model::limits::PLUGIN_BYTES_MAX;
+use skerry_model::policy::World;
 
 /// Plugins
 #[derive(Debug, Clone, Subcommand)]
@@ -65,9 +66,13 @@ fn deployed_text(deployed: &Deployed) -> String {
 }
 
 fn list(plugins: &[bodies::Plugin]) -> String {
-    let mut table = Table::new(&["PLUGIN", "VERSIONS", "ACTIVE", "COLLECTIONS"]);
+    let mut table = Table::new(&["PLUGIN", "KIND", "VERSIONS", "ACTIVE", "COLLECTIONS"]);
     for plugin in plugins {
-        table.row([&plugin.name, &plugin.versions.len(), &plugin.active, &listed(&plugin.collections)]);
+        let kind = match plugin.world {
+            World::Resolver => "resolver",
+            World::MergePolicy => "merge policy",
+        };
+        table.row([&plugin.name, &kind, &plugin.versions.len(), &plugin.active, &listed(&plugin.collections)]);
     }
     table.to_string()
 }

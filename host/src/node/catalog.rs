@@ -38,6 +38,7 @@ impl From<Error> for Problem {
             Error::TooManyCollections | Error::TooManyPlugins => Kind::TooLarge,
             Error::NoPlugin(_)
             | Error::EngineChange { .. }
+            | Error::OtherWorld(_)
             | Error::NoTemplate { .. }
             | Error::IdUsed(_)
             | Error::OtherAddress { .. }
@@ -150,7 +151,8 @@ impl Node {
         let (plugins, checked) = (Arc::clone(&self.0.plugins), component.clone());
         let compiled = compute(&*self.0.executor, move || plugins.check(&checked)).await;
         let refused = |why: String| Refused::from(Problem::new(Kind::Refused, why));
-        compiled.unwrap_or_else(|| Err("the component cannot be compiled".to_owned())).map_err(refused)?;
+        let checked = compiled.unwrap_or_else(|| Err("the component cannot be compiled".to_owned()));
+        let world = checked.map_err(refused)?;
         self.lead(shard).await?;
         let stored = crate::documents::read::plugin(&shard.state.store(), digest);
         if stored.map_err(|error| crate::documents::evaluate::storage_problem(&error))?.is_none() {
@@ -162,7 +164,7 @@ impl Node {
             return Err(Problem::unavailable(Outcome::NotProposed, detail).into());
         }
         let replaced = shard.state.catalog().plugin(&name).map(|plugin| plugin.active).filter(|old| *old != digest);
-        let step = Step::ActivatePlugin { name, digest, bytes: size as u64 };
+        let step = Step::ActivatePlugin { name, world, digest, bytes: size as u64 };
         let catalog = self.step_here(shard, step).await?;
         Ok(Deployment { digest, replaced, staged_on, catalog })
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use skerry_model::PluginDigest;
-use skerry_model::policy::Resolver;
-use skerry_runtime::{CompiledResolver, Plugins};
+use skerry_model::policy::{MergePolicy, Resolver, World};
+use skerry_runtime::{CompiledPlugin, Plugins};
 
 use crate::consensus::state_machine::ShardState;
 use crate::documents::evaluate::Resolvers;
@@ -27,7 +27,7 @@ impl NodePlugins {
     ///
     /// # Errors
     /// A sentence about why it cannot run here.
-    pub fn compiled(&self, digest: PluginDigest) -> Result<Arc<CompiledResolver>, String> {
+    pub fn compiled(&self, digest: PluginDigest) -> Result<CompiledPlugin, String> {
         let mut failure = None;
         let load = || {
             read::plugin(&self.catalog.store(), digest).unwrap_or_else(|error| {
@@ -39,17 +39,22 @@ impl NodePlugins {
         compiled.map_err(|error| failure.unwrap_or_else(|| error.to_string()))
     }
 
-    /// Checks a component that is not stored yet: that it compiles and describes itself.
+    /// Checks a component that is not stored yet: that it compiles and describes itself. Answers what it is.
     ///
     /// # Errors
     /// A sentence about why it is refused.
-    pub fn check(&self, component: &[u8]) -> Result<(), String> {
-        self.plugins.runtime().compile_resolver(component).map(|_| ()).map_err(|error| error.to_string())
+    pub fn check(&self, component: &[u8]) -> Result<World, String> {
+        let compiled = self.plugins.runtime().compile(component);
+        compiled.map(|plugin| plugin.world()).map_err(|error| error.to_string())
     }
 }
 
 impl Resolvers for NodePlugins {
     fn resolver(&self, digest: PluginDigest) -> Result<Arc<dyn Resolver>, String> {
-        self.compiled(digest).map(|compiled| compiled as Arc<dyn Resolver>)
+        self.compiled(digest)?.resolver().map_err(|why| format!("plugin {digest} {why}"))
+    }
+
+    fn merge_policy(&self, digest: PluginDigest) -> Result<Arc<dyn MergePolicy>, String> {
+        self.compiled(digest)?.merge_policy().map_err(|why| format!("plugin {digest} {why}"))
     }
 }

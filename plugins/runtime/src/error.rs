@@ -54,18 +54,23 @@ pub enum Error {
         /// The import, by name.
         import: String,
     },
-    /// The component is not a resolver.
-    #[error("the component does not export the resolver world of skerry:plugin@1.0.0: {reason}")]
+    /// The component is no plugin.
+    #[error("the component does not export one of the worlds of skerry:plugin@1.0.0: {reason}")]
     World {
         /// What is missing or different.
         reason: String,
     },
-    /// The resolver does not say what it wants.
-    #[error("describe() gave no answer: {reason}")]
+    /// The plugin does not describe itself.
+    #[error("{function}() gave no answer: {reason}")]
     Describe {
+        /// What was called.
+        function: &'static str,
         /// What it did, in a sentence that names the limit.
         reason: String,
     },
+    /// The merge policy's encoding has no version.
+    #[error("state-version() gives 0, versions count from 1")]
+    StateVersion,
     /// The resolver wants what it cannot have.
     #[error("describe() asks for {found} paths, the limit is {max}")]
     Paths {
@@ -113,11 +118,12 @@ pub(crate) enum Failure {
     Host(String),
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Plugin(reason) => Self::Describe { reason },
-            Failure::Host(reason) => Self::Host { reason },
+impl Failure {
+    /// Of a function that describes the plugin.
+    pub(crate) fn of(self, function: &'static str) -> Error {
+        match self {
+            Self::Plugin(reason) => Error::Describe { function, reason },
+            Self::Host(reason) => Error::Host { reason },
         }
     }
 }

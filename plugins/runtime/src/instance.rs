@@ -8,7 +8,6 @@ use wasmtime::error::OutOfMemory;
 use wasmtime::{Error, ResourceLimiter, Store, Trap};
 
 use crate::alarm::Alarm;
-use crate::bindings::{Resolver, ResolverPre};
 use crate::engine::Runtime;
 use crate::error::{Failure, beginning};
 use crate::limits::{ANSWER_OVERHEAD_BYTES, REASON_BYTES_MAX};
@@ -85,14 +84,15 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-/// Runs `work` on a fresh instance; gives its answer and the fuel that all of it took.
+/// Runs `work` on a fresh instance, which may hand back so many bytes; gives its answer and the fuel that all of it took.
 ///
 /// # Errors
 /// [`Failure`].
-pub(crate) fn call<T>(
+pub(crate) fn call<I, T>(
     runtime: &Runtime,
-    resolver: &ResolverPre<Limiter>,
-    work: impl FnOnce(&Resolver, &mut Store<Limiter>) -> Result<T, Error>,
+    output_bytes: usize,
+    instantiate: impl FnOnce(&mut Store<Limiter>) -> Result<I, Error>,
+    work: impl FnOnce(&I, &mut Store<Limiter>) -> Result<T, Error>,
 ) -> Result<(T, u64), Failure> {
     let profile = &*runtime.profile;
     let limiter = Limiter {
@@ -104,18 +104,25 @@ pub(crate) fn call<T>(
     };
     let mut store = Store::new(&runtime.engine, limiter);
     store.limiter(|limiter| limiter);
-    store.set_hostcall_fuel(profile.output_bytes + ANSWER_OVERHEAD_BYTES);
+    store.set_hostcall_fuel(output_bytes + ANSWER_OVERHEAD_BYTES);
     store.set_fuel(profile.fuel).expect("the engine counts fuel");
     store.set_epoch_deadline(Alarm::epochs(profile.alarm_ms));
 
     let running = runtime.alarm.watch();
-    let instance = resolver.instantiate(&mut store);
-    let instance = instance.map_err(|error| failure(&error, &store, Stage::Instantiation, profile))?;
+    let bounds = Bounds { profile, output_bytes };
+    let instance = instantiate(&mut store).map_err(|error| failure(&error, &store, Stage::Instantiation, bounds))?;
     let answer = work(&instance, &mut store);
     drop(running);
-    let answer = answer.map_err(|error| failure(&error, &store, Stage::Call, profile))?;
+    let answer = answer.map_err(|error| failure(&error, &store, Stage::Call, bounds))?;
     let fuel_left = store.get_fuel().expect("the engine counts fuel");
     Ok((answer, profile.fuel - fuel_left))
+}
+
+/// What a sentence about a failure names.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    profile: &'a RuntimeProfile,
+    output_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +133,8 @@ enum Stage {
 
 /// Whose fault it is, in a sentence that names the limit. What the host lacked comes first: behind it, the guest may have
 /// failed in any way.
-fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, profile: &RuntimeProfile) -> Failure {
+fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, bounds: Bounds<'_>) -> Failure {
+    let Bounds { profile, output_bytes } = bounds;
     let limiter = store.data();
     if let Some(reason) = &limiter.host {
         return Failure::Host(reason.clone());
@@ -158,7 +166,7 @@ fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, profile: &Runtim
             let max = profile.core_instances;
             Failure::Plugin(format!("it has more core instances, tables or memories than the limit of {max}"))
         }
-        (None, None) if text.contains(TOO_MUCH_TEXT) => Failure::Plugin(too_much_text(profile)),
+        (None, None) if text.contains(TOO_MUCH_TEXT) => Failure::Plugin(too_much(output_bytes)),
         (None, None) if stage == Stage::Call => {
             let breach = beginning(&text, REASON_BYTES_MAX);
             Failure::Plugin(format!("it handed back what the contract does not allow: {breach}"))
@@ -167,8 +175,8 @@ fn failure(error: &Error, store: &Store<Limiter>, stage: Stage, profile: &Runtim
     }
 }
 
-pub(crate) fn too_much_text(profile: &RuntimeProfile) -> String {
-    format!("it handed back more than the limit of {} bytes", profile.output_bytes)
+pub(crate) fn too_much(output_bytes: usize) -> String {
+    format!("it handed back more than the limit of {output_bytes} bytes")
 }
 
 #[cfg(test)]

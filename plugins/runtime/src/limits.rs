@@ -17,6 +17,8 @@ pub const REASON_BYTES_MAX: usize = 512;
 /// Compiled plugins that one process holds; past it the ones that were not asked for lately go, and are compiled again
 /// when they are.
 pub const PLUGINS_COMPILED_MAX: usize = 32;
+/// Examples that a merge policy gives.
+pub const EXAMPLES_MAX: usize = 256;
 /// How exact the wall-clock alarm is, in milliseconds.
 pub const ALARM_TICK_MS: u64 = 50;
 

@@ -1,21 +1,19 @@
 //! The compiled plugins of a process, by digest: the one place that the core and an edge take them from.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 use skerry_model::PluginDigest;
 
+use crate::component::CompiledPlugin;
 use crate::engine::Runtime;
 use crate::error::Error;
 use crate::limits::PLUGINS_COMPILED_MAX;
-use crate::resolver::CompiledResolver;
 
 /// At most [`PLUGINS_COMPILED_MAX`] compiled plugins. One that is dropped to make room lives on where it is in use.
 #[derive(Debug)]
 pub struct Plugins {
     runtime: Runtime,
-    compiled: Cache<PluginDigest, Arc<CompiledResolver>>,
+    compiled: Cache<PluginDigest, CompiledPlugin>,
 }
 
 impl Plugins {
@@ -36,19 +34,14 @@ impl Plugins {
     ///
     /// # Errors
     /// [`Error`]; it is not remembered, so the next caller tries again.
-    pub fn get(
-        &self,
-        digest: PluginDigest,
-        load: impl FnOnce() -> Option<Bytes>,
-    ) -> Result<Arc<CompiledResolver>, Error> {
+    pub fn get(&self, digest: PluginDigest, load: impl FnOnce() -> Option<Bytes>) -> Result<CompiledPlugin, Error> {
         self.compiled.get_or_insert_with(&digest, || {
             let component = load().ok_or(Error::NotStored { digest })?;
-            let resolver = self.runtime.compile_resolver(&component)?;
-            let found = skerry_model::policy::Resolver::digest(&resolver);
+            let found = PluginDigest::of(&component);
             if found != digest {
                 return Err(Error::Digest { expected: digest, found });
             }
-            Ok(Arc::new(resolver))
+            self.runtime.compile(&component)
         })
     }
 }

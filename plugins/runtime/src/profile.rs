@@ -38,6 +38,8 @@ pub struct RuntimeProfile {
     pub input_bytes: usize,
     /// Text that a call hands back, in bytes.
     pub output_bytes: usize,
+    /// One state of a merge policy, in bytes.
+    pub state_bytes: usize,
     /// A component's size, in bytes.
     pub binary_bytes: usize,
     /// Wall-clock time of one call, in milliseconds. Passing it says something of the host, so it is never a result.

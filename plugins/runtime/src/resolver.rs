@@ -7,14 +7,13 @@ use skerry_model::PluginDigest;
 use skerry_model::document;
 use skerry_model::limits::CONFLICTS_MAX;
 use skerry_model::policy::{Candidate, Choice, Conflict, ConflictSet, Resolution, ResolveError, Resolver, Wants};
-use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
 use crate::bindings;
 use crate::calls::Calls;
 use crate::engine::Runtime;
 use crate::error::{Error, Failure, beginning};
-use crate::instance::{Limiter, call, too_much_text};
+use crate::instance::{Limiter, call, too_much};
 use crate::limits::{NOTE_NAME_BYTES_MAX, NOTES_MAX, PATH_BYTES_MAX, PATHS_MAX, REASON_BYTES_MAX};
 
 /// A resolver that is ready to be called, by any number of threads at once.
@@ -42,19 +41,21 @@ impl Runtime {
     /// # Errors
     /// [`Error`]: too large, no component, imports something, no resolver, or describe() failed.
     pub fn compile_resolver(&self, component: &[u8]) -> Result<CompiledResolver, Error> {
-        let max = self.profile.binary_bytes;
-        if component.len() > max {
-            return Err(Error::TooLarge { bytes: component.len(), max });
-        }
-        let digest = PluginDigest::of(component);
-        let compiled = Component::from_binary(&self.engine, component);
-        let compiled = compiled.map_err(|error| Error::Invalid { reason: format!("{error:#}") })?;
-        refuse_imports(&compiled)?;
+        self.resolver_of(PluginDigest::of(component), &self.compile_component(component)?)
+    }
+
+    pub(crate) fn resolver_of(&self, digest: PluginDigest, compiled: &Component) -> Result<CompiledResolver, Error> {
         let unlike = |error: wasmtime::Error| Error::World { reason: format!("{error:#}") };
-        let instance = Linker::new(&self.engine).instantiate_pre(&compiled).map_err(unlike)?;
+        let instance = Linker::new(&self.engine).instantiate_pre(compiled).map_err(unlike)?;
         let instance = bindings::ResolverPre::new(instance).map_err(unlike)?;
-        let (wants, _) = call(self, &instance, |resolver, store| resolver.call_describe(store))?;
-        let wants = checked_wants(wants)?;
+        let output_bytes = self.profile.output_bytes;
+        let described = call(
+            self,
+            output_bytes,
+            |store| instance.instantiate(store),
+            |resolver, store| resolver.call_describe(store),
+        );
+        let wants = checked_wants(described.map_err(|failure| failure.of("describe"))?.0)?;
         Ok(CompiledResolver { digest, wants, runtime: self.clone(), instance, calls: Calls::default() })
     }
 }
@@ -99,12 +100,16 @@ impl CompiledResolver {
         if bytes > max {
             return Err(Failure::Plugin(format!("the conflicts are {bytes} bytes, the limit is {max}")));
         }
-        let (answer, fuel) =
-            call(&self.runtime, &self.instance, |resolver, store| resolver.call_resolve(store, &input))?;
+        let (answer, fuel) = call(
+            &self.runtime,
+            profile.output_bytes,
+            |store| self.instance.instantiate(store),
+            |resolver, store| resolver.call_resolve(store, &input),
+        )?;
         let answer = answer
             .map_err(|words| Failure::Plugin(format!("it decides nothing: {}", beginning(&words, REASON_BYTES_MAX))))?;
         if answer_bytes(&answer) > profile.output_bytes {
-            return Err(Failure::Plugin(too_much_text(profile)));
+            return Err(Failure::Plugin(too_much(profile.output_bytes)));
         }
         let resolution = checked_resolution(answer, &conflicts.conflicts).map_err(Failure::Plugin)?;
         Ok(Outcome { resolution, fuel })
@@ -133,25 +138,6 @@ impl std::fmt::Debug for CompiledResolver {
             .field("calls", &self.calls)
             .finish_non_exhaustive()
     }
-}
-
-/// A world's `use` of an interface shows as an import of an instance that has only types; nothing else is let in.
-fn refuse_imports(component: &Component) -> Result<(), Error> {
-    let engine = component.engine();
-    for (name, import) in component.component_type().imports(engine) {
-        match import.ty {
-            ComponentItem::Type(_) => {}
-            ComponentItem::ComponentInstance(instance) => {
-                let beyond_types =
-                    instance.exports(engine).find(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)));
-                if let Some((item, _)) = beyond_types {
-                    return Err(Error::Import { import: format!("`{item}` of `{name}`") });
-                }
-            }
-            _ => return Err(Error::Import { import: format!("`{name}`") }),
-        }
-    }
-    Ok(())
 }
 
 fn checked_wants(wants: bindings::Wants) -> Result<Wants, Error> {

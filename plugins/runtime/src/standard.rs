@@ -13,5 +13,9 @@ pub struct Bundled {
 /// Subtracts every concurrent sale from a stock count (plugins/standard/stock).
 pub const STOCK: Bundled = Bundled { name: "stock", component: include_bytes!("../../prebuilt/stock.wasm") };
 
+/// Keeps the largest number that was ever set (plugins/standard/max-register).
+pub const MAX_REGISTER: Bundled =
+    Bundled { name: "max-register", component: include_bytes!("../../prebuilt/max-register.wasm") };
+
 /// All of them.
-pub const ALL: [Bundled; 1] = [STOCK];
+pub const ALL: [Bundled; 2] = [MAX_REGISTER, STOCK];

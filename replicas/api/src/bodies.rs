@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use skerry_model::policy::Policy;
+use skerry_model::policy::{Policy, World};
 use skerry_model::{ClusterId, CollectionName, NodeId, PluginDigest, PluginName, ShardId, Term, Timeline};
 
 /// `PUT /v1/collections/{c}`: what a collection is to be. Template and text are fixed at creation.
@@ -62,6 +62,8 @@ pub struct Deployed {
 pub struct Plugin {
     /// The plugin.
     pub name: PluginName,
+    /// What it is.
+    pub world: World,
     /// The version that is active.
     pub active: PluginDigest,
     /// Every version that is kept, in the order of their deployment.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skerry_model::document::View;
 use skerry_model::engine::{Delta, Version};
-use skerry_model::policy::Policy;
+use skerry_model::policy::{Policy, World};
 use skerry_model::{
     CatalogVersion, ClusterId, CollectionId, CollectionName, DocumentKey, Epoch, Incarnation, Origin, PluginDigest,
     ShardId, Timeline, VersionId,
@@ -235,6 +235,9 @@ pub struct Collection {
     pub policy: Policy,
     /// The version of the policy's plugin that applies now.
     pub plugin: Option<PluginDigest>,
+    /// What that plugin is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<World>,
     /// Canonical JSON of its template.
     pub template: Option<View>,
     /// JSON Pointers of its text fields.

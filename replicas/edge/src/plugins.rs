@@ -1,4 +1,4 @@
-//! Resolvers for the replica: compiled once by the plugin runtime, from components that the edge has fetched and stored.
+//! Plugins for the replica: compiled once by the plugin runtime, from components that the edge has fetched and stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use skerry_model::PluginDigest;
-use skerry_model::policy::Resolver;
-use skerry_runtime::{Error, Plugins};
+use skerry_model::policy::{MergePolicy, Resolver};
+use skerry_runtime::{CompiledPlugin, Error, Plugins};
 
 use crate::limits::PLUGIN_FAILURES_MAX;
 use crate::replica::Resolvers;
@@ -31,11 +31,25 @@ impl Resolvers for CompiledPlugins {
         digest: PluginDigest,
         component: &dyn Fn() -> Option<Bytes>,
     ) -> Result<Arc<dyn Resolver>, String> {
+        self.compiled(digest, component)?.resolver()
+    }
+
+    fn merge_policy(
+        &self,
+        digest: PluginDigest,
+        component: &dyn Fn() -> Option<Bytes>,
+    ) -> Result<Arc<dyn MergePolicy>, String> {
+        self.compiled(digest, component)?.merge_policy()
+    }
+}
+
+impl CompiledPlugins {
+    fn compiled(&self, digest: PluginDigest, component: &dyn Fn() -> Option<Bytes>) -> Result<CompiledPlugin, String> {
         if let Some(reason) = self.failures.lock().get(&digest) {
             return Err(reason.clone());
         }
         match self.plugins.get(digest, component) {
-            Ok(resolver) => Ok(resolver),
+            Ok(plugin) => Ok(plugin),
             Err(Error::NotStored { .. }) => Err("is not here yet".to_owned()),
             Err(error) => {
                 let reason = format!("does not compile here: {error}");

@@ -18,7 +18,7 @@ use skerry_channel::push::sender::{Confirmed, Sender};
 use skerry_channel::subscription::Subscription;
 use skerry_model::engine::{self, Author, Engine};
 use skerry_model::env::{Clock, Random};
-use skerry_model::policy::Resolver;
+use skerry_model::policy::{MergePolicy, Resolver};
 use skerry_model::{
     CatalogVersion, CollectionId, CollectionName, DocumentKey, Incarnation, Nonce, Origin, PluginDigest, ShardId,
     Timeline,
@@ -85,7 +85,7 @@ pub enum Error {
 /// What a caller is told: the outcome, or a problem that changed nothing.
 pub type Answer<T> = Result<T, Problem>;
 
-/// Where compiled resolvers come from.
+/// Where compiled plugins come from.
 pub trait Resolvers: Send + Sync + 'static {
     /// The resolver of this digest; `component` reads it from the edge's database, `None` when it is not there yet.
     ///
@@ -96,6 +96,16 @@ pub trait Resolvers: Send + Sync + 'static {
         digest: PluginDigest,
         component: &dyn Fn() -> Option<Bytes>,
     ) -> Result<Arc<dyn Resolver>, String>;
+
+    /// The merge policy of this digest.
+    ///
+    /// # Errors
+    /// A sentence on why there is none, for whoever writes.
+    fn merge_policy(
+        &self,
+        digest: PluginDigest,
+        component: &dyn Fn() -> Option<Bytes>,
+    ) -> Result<Arc<dyn MergePolicy>, String>;
 }
 
 /// What a replica is opened with.
@@ -246,7 +256,7 @@ impl Replica {
             identity,
             shared: Arc::new(RwLock::new(known.clone())),
             known,
-            engines: document::engines(&catalog),
+            engines: BTreeMap::new(),
             shards: BTreeMap::new(),
             pending: BTreeMap::new(),
             live: LiveDocuments::new(),
@@ -258,6 +268,7 @@ impl Replica {
             stranded: 0,
             next_position: 1,
         };
+        opened.make_engines();
         opened.load()?;
         opened.table.put(keys::identity::key(), keys::identity::encode(&opened.identity));
         opened.table.delete(keys::clean_stop::key());

@@ -178,7 +178,11 @@ impl Exchange {
         };
         // Compiled here, so that the owner of the replica does not have to wait for that.
         let (resolvers, bytes) = (Arc::clone(&self.resolvers), component.clone());
-        let compiling = tokio::task::spawn_blocking(move || resolvers.resolver(digest, &|| Some(bytes.clone())));
+        let compiling = tokio::task::spawn_blocking(move || {
+            let component = || Some(bytes.clone());
+            let is_resolver = resolvers.resolver(digest, &component).map(drop);
+            is_resolver.or_else(|_| resolvers.merge_policy(digest, &component).map(drop))
+        });
         match compiling.await {
             Ok(Ok(_compiled)) => {}
             // It is stored all the same: views fall back until there is one that compiles.

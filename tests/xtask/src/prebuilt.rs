@@ -11,7 +11,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 /// The bundled plugins: NAME is the package `skerry-NAME` in plugins/standard/NAME.
-const NAMES: [&str; 1] = ["stock"];
+const NAMES: [&str; 2] = ["max-register", "stock"];
 const TARGET: &str = "wasm32-unknown-unknown";
 const DIGESTS: &str = "plugins/prebuilt/digests.toml";
 
@@ -168,7 +168,8 @@ fn build(root: &Path, name: &'static str, toolchain: &Toolchain) -> Result<Vec<u
     }
     execute(&mut cargo)?;
 
-    let module = read(&target_folder.join(TARGET).join("release").join(format!("skerry_{name}.wasm")))?;
+    let module =
+        read(&target_folder.join(TARGET).join("release").join(format!("skerry_{}.wasm", name.replace('-', "_"))))?;
     let mut encoder = wit_component::ComponentEncoder::default();
     let component = encoder.validate(true).module(&module).and_then(|encoder| encoder.encode());
     let component = component.map_err(|error| Error::Component { name, reason: format!("{error:#}") })?;

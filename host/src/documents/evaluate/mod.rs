@@ -13,7 +13,7 @@ use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::state::{Counter, Set, StateEngine};
 use skerry_model::engine::{self, Author, Engine};
-use skerry_model::policy::{Chooser, EngineKind, Policy, Resolver};
+use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy, Resolver};
 use skerry_model::{PluginDigest, Timeline, VersionId};
 
 use super::read;
@@ -23,13 +23,19 @@ pub use push::{PushEvaluation, check_changes, evaluate_push};
 pub use subject::Subject;
 pub use write::{Pending, WriteEvaluation, evaluate_writes};
 
-/// Where compiled resolvers come from.
+/// Where compiled plugins come from.
 pub trait Resolvers: Send + Sync {
     /// The resolver of a digest.
     ///
     /// # Errors
     /// A sentence about why it cannot run on this node now.
     fn resolver(&self, digest: PluginDigest) -> Result<Arc<dyn Resolver>, String>;
+
+    /// The merge policy of a digest.
+    ///
+    /// # Errors
+    /// A sentence about why it cannot run on this node now.
+    fn merge_policy(&self, digest: PluginDigest) -> Result<Arc<dyn MergePolicy>, String>;
 }
 
 /// The circumstances of an evaluation.
@@ -60,20 +66,33 @@ impl Context {
     /// # Errors
     /// A problem when its plugin cannot run here now.
     pub fn engine(&self, collection: &Collection) -> Result<Option<Arc<dyn Engine>>, Problem> {
-        Ok(match (self.catalog.engine(&collection.policy), &collection.policy) {
-            (EngineKind::Strict, _) => None,
-            (EngineKind::State, Policy::Counter) => Some(Arc::new(StateEngine::new(Arc::new(Counter)))),
-            (EngineKind::State, _) => Some(Arc::new(StateEngine::new(Arc::new(Set)))),
-            (EngineKind::Json, _) => Some(Arc::new(json_engine(collection.template.as_ref(), &collection.text)?)),
+        Ok(match self.catalog.engine(&collection.policy) {
+            EngineKind::Strict => None,
+            EngineKind::State => Some(Arc::new(StateEngine::new(self.merge_policy(&collection.policy)?))),
+            EngineKind::Json => Some(Arc::new(json_engine(collection.template.as_ref(), &collection.text)?)),
         })
+    }
+
+    fn merge_policy(&self, policy: &Policy) -> Result<Arc<dyn MergePolicy>, Problem> {
+        match (policy, self.catalog.digest(policy)) {
+            (Policy::Counter, _) => Ok(Arc::new(Counter)),
+            (_, Some(digest)) => self.resolvers.merge_policy(digest).map_err(not_now),
+            _ => Ok(Arc::new(Set)),
+        }
     }
 
     /// The resolver that a policy needs.
     fn resolver(&self, policy: &Policy) -> Result<Option<Arc<dyn Resolver>>, Problem> {
+        if self.catalog.engine(policy) != EngineKind::Json {
+            return Ok(None);
+        }
         let Some(digest) = self.catalog.digest(policy) else { return Ok(None) };
-        let unavailable = |why| Problem::unavailable(Outcome::NotProposed, why);
-        self.resolvers.resolver(digest).map(Some).map_err(unavailable)
+        self.resolvers.resolver(digest).map(Some).map_err(not_now)
     }
+}
+
+fn not_now(why: String) -> Problem {
+    Problem::unavailable(Outcome::NotProposed, why)
 }
 
 /// The json engine of a collection.

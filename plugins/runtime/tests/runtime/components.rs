@@ -43,12 +43,12 @@ fn an_import_of_types_alone_is_let_in() {
     let types = text(
         r#"(component (import "skerry:plugin/types@1.0.0" (instance (type string) (export "json" (type (eq 0))))))"#,
     );
-    assert!(refused(&types).starts_with("the component does not export the resolver world of skerry:plugin@1.0.0: "));
+    assert!(refused(&types).starts_with("the component does not export one of the worlds of skerry:plugin@1.0.0: "));
 }
 
 #[test]
 fn components_that_are_no_resolvers_are_refused() {
-    let start = "the component does not export the resolver world of skerry:plugin@1.0.0: ";
+    let start = "the component does not export one of the worlds of skerry:plugin@1.0.0: ";
     let found = refused(&text("(component)"));
     assert_eq!(found, format!("{start}no export `describe` found"));
     let other = text(

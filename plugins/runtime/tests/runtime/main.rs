@@ -7,4 +7,5 @@ mod components;
 mod guest;
 mod limits;
 mod plugins;
+mod policies;
 mod stock;

@@ -35,6 +35,7 @@ mod tests {
             name: "tides".parse().unwrap(),
             policy: Policy::Lww,
             plugin: None,
+            world: None,
             template: None,
             text: vec!["/body".to_owned()],
         };

@@ -1,15 +1,14 @@
 //! Documents as the replica works on them: published state, pending changes on top, and the view of both.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skerry_channel::message::{Catalog, Collection};
+use skerry_channel::message::Collection;
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
-use skerry_model::engine::state::{Counter, Set, StateEngine};
+use skerry_model::engine::state::{Counter, Set, StateEngine, Unavailable};
 use skerry_model::engine::{self, Engine, MergeDocument, Viewed};
-use skerry_model::policy::{Chooser, Policy};
-use skerry_model::{CollectionId, PluginDigest, VersionId};
+use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy};
+use skerry_model::{PluginDigest, VersionId};
 
 use super::shown::Shown;
 use super::{Error, Pending, Phase, Replica};
@@ -26,14 +25,36 @@ pub(super) struct Outcome {
     pub(super) unsettled: bool,
 }
 
-/// The engines of every collection that merges. One whose settings this edge cannot read is left out, and its documents
-/// are read-only copies here.
-pub(super) fn engines(catalog: &Catalog) -> BTreeMap<CollectionId, Arc<dyn Engine>> {
-    let merging = catalog.collections.iter().filter(|collection| collection.policy.merges());
-    merging.filter_map(|collection| Some((collection.id, engine(collection)?))).collect()
-}
-
 impl Replica {
+    /// Makes the engines of every collection that merges. One whose settings this edge cannot read is left out, and its
+    /// documents are read-only copies here.
+    pub(super) fn make_engines(&mut self) {
+        let engines = self.known.collections().filter_map(|collection| Some((collection.id, self.engine(collection)?)));
+        self.engines = engines.collect();
+    }
+
+    fn engine(&self, collection: &Collection) -> Option<Arc<dyn Engine>> {
+        match collection.policy.engine(collection.world) {
+            EngineKind::Strict => None,
+            EngineKind::State => Some(Arc::new(StateEngine::new(self.merge_policy(collection)?))),
+            EngineKind::Json => json_engine(collection),
+        }
+    }
+
+    /// The policy of a collection of the state engine; where its plugin is not here, one that does nothing.
+    fn merge_policy(&self, collection: &Collection) -> Option<Arc<dyn MergePolicy>> {
+        match (&collection.policy, collection.plugin) {
+            (Policy::Counter, _) => Some(Arc::new(Counter)),
+            (Policy::Set, _) => Some(Arc::new(Set)),
+            (_, Some(digest)) => {
+                let component = || self.stored_component(&digest).ok().flatten();
+                let found = self.resolvers.merge_policy(digest, &component);
+                Some(found.unwrap_or_else(|reason| Arc::new(Unavailable { digest, reason: format!("it {reason}") })))
+            }
+            (_, None) => None,
+        }
+    }
+
     pub(super) fn head(&self, place: &Place) -> Result<Option<Head>, Error> {
         Ok(self.table.get(&keys::head::key(place))?.map(|row| keys::head::decode(&row)).transpose()?)
     }
@@ -71,7 +92,8 @@ impl Replica {
 
     /// The document as shown, to try something on.
     pub(super) fn scratch(&self, place: &Place, engine: &dyn Engine) -> Result<Box<dyn MergeDocument>, Error> {
-        if let Some(scratch) = self.live.scratch(place) {
+        // One that was loaded under another version of its plugin would go on with that.
+        if let Some(scratch) = self.live.scratch(place).filter(|scratch| scratch.plugin() == engine.plugin()) {
             return Ok(scratch);
         }
         let (_, mut document) = self.published(place, engine)?;
@@ -103,6 +125,10 @@ impl Replica {
     ) -> Result<Outcome, engine::Error> {
         let built_in =
             |chooser| document.view(chooser).map(|viewed| Outcome { viewed, plugin: None, unsettled: false });
+        if collection.policy.engine(collection.world) == EngineKind::State {
+            let viewed = document.view(Chooser::Lww)?;
+            return Ok(Outcome { viewed, plugin: collection.plugin, unsettled: false });
+        }
         match (&collection.policy, collection.plugin) {
             (Policy::Json, _) => built_in(Chooser::Json),
             (Policy::Lww | Policy::Strict | Policy::Counter | Policy::Set, _) => built_in(Chooser::Lww),
@@ -262,12 +288,7 @@ pub(super) fn object(
     view.map(View::object).transpose()
 }
 
-fn engine(collection: &Collection) -> Option<Arc<dyn Engine>> {
-    match collection.policy {
-        Policy::Counter => return Some(Arc::new(StateEngine::new(Arc::new(Counter)))),
-        Policy::Set => return Some(Arc::new(StateEngine::new(Arc::new(Set)))),
-        Policy::Strict | Policy::Lww | Policy::Json | Policy::Plugin { .. } => {}
-    }
+fn json_engine(collection: &Collection) -> Option<Arc<dyn Engine>> {
     let template = collection.template.as_ref().map(View::object).transpose();
     let engine = template.map_err(engine::Error::from).and_then(|template| {
         let text = collection.text.clone();

@@ -10,7 +10,6 @@ use skerry_model::ids::shard_of;
 use skerry_model::{ClusterId, CollectionId, ShardId, Timeline};
 use skerry_store::KeyRange;
 
-use super::document;
 use super::{Error, Replica};
 use crate::keys::cursor::Standing;
 use crate::keys::head::Head;
@@ -137,7 +136,7 @@ impl Replica {
         let before = self.known.clone();
         self.table.put(keys::catalog::key(), keys::catalog::encode(&catalog));
         self.known = Arc::new((*before).clone().with_catalog(&catalog));
-        self.engines = document::engines(&catalog);
+        self.make_engines();
         self.catalog_changed(&before)
     }
 

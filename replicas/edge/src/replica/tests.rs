@@ -18,7 +18,7 @@ use skerry_channel::subscription::Subscription;
 use skerry_model::PluginDigest;
 use skerry_model::engine::Write;
 use skerry_model::env::{Clock, Random};
-use skerry_model::policy::Resolver;
+use skerry_model::policy::{MergePolicy, Resolver};
 use skerry_store::simulated::Disk;
 
 use self::core::Core;
@@ -57,6 +57,10 @@ struct NoResolvers;
 impl Resolvers for NoResolvers {
     fn resolver(&self, _: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn Resolver>, String> {
         Err("is not here yet".to_owned())
+    }
+
+    fn merge_policy(&self, _: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn MergePolicy>, String> {
+        Err("is no merge policy".to_owned())
     }
 }
 

@@ -110,6 +110,7 @@ impl Replica {
         }
         self.table.put(keys::plugin::key(&digest), keys::plugin::encode(component));
         self.components.insert(digest);
+        self.make_engines();
         self.retry_views();
         true
     }

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use skerry_channel::subscription::Subscription;
 use skerry_edge::replica::{Options, Resolvers};
 use skerry_edge::{Edge, Parts, Runs};
-use skerry_model::policy::Resolver;
+use skerry_model::policy::{MergePolicy, Resolver};
 use skerry_model::{Origin, PluginDigest};
 use skerry_store::room::Headroom;
 use skerry_store::simulated::{Disk, SimulatedLog};
@@ -178,5 +178,9 @@ struct NoPlugins;
 impl Resolvers for NoPlugins {
     fn resolver(&self, _: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn Resolver>, String> {
         Err("is not part of a simulation".to_owned())
+    }
+
+    fn merge_policy(&self, _: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn MergePolicy>, String> {
+        Err("is no merge policy".to_owned())
     }
 }

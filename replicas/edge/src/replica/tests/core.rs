@@ -65,8 +65,15 @@ impl Core {
 
     pub(crate) fn set_collection(&mut self, id: u32, name: &str, policy: Policy, plugin: Option<PluginDigest>) {
         let id = CollectionId::new(id);
-        let collection =
-            Collection { id, name: name.parse().unwrap(), policy, plugin, template: None, text: Vec::new() };
+        let collection = Collection {
+            id,
+            name: name.parse().unwrap(),
+            policy,
+            plugin,
+            world: None,
+            template: None,
+            text: Vec::new(),
+        };
         self.catalog.collections.retain(|other| other.name != collection.name);
         self.catalog.collections.push(collection);
         self.catalog.version = self.catalog.version.next();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skerry_api::documents::State;
 use skerry_model::PluginDigest;
-use skerry_model::policy::{Choice, ConflictSet, Policy, Resolution, ResolveError, Resolver, Wants};
+use skerry_model::policy::{Choice, ConflictSet, MergePolicy, Policy, Resolution, ResolveError, Resolver, Wants};
 
 use super::core::Core;
 use super::{Machine, put};
@@ -48,6 +48,10 @@ impl Resolvers for WhenHere {
             Some(component) if component == COMPONENT => Ok(Arc::new(Sum(Wants::default()))),
             _ => Err("is not here yet".to_owned()),
         }
+    }
+
+    fn merge_policy(&self, _: PluginDigest, _: &dyn Fn() -> Option<Bytes>) -> Result<Arc<dyn MergePolicy>, String> {
+        Err("is no merge policy".to_owned())
     }
 }
 

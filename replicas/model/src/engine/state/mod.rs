@@ -9,6 +9,7 @@ mod seen;
 mod set;
 #[cfg(test)]
 mod tests;
+mod unavailable;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, PolicyE
 
 pub use self::counter::Counter;
 pub use self::set::Set;
+pub use self::unavailable::Unavailable;
 
 /// Makes the documents of one merge policy.
 #[derive(Clone)]

@@ -78,6 +78,7 @@ pub struct Collection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
     /// What it is; every version the same.
+    #[serde(default)]
     pub world: World,
     /// The version that collections of policy `plugin:NAME` follow.
     pub active: PluginDigest,
@@ -116,6 +117,7 @@ pub enum Step {
         /// The plugin.
         name: PluginName,
         /// What it is.
+        #[serde(default)]
         world: World,
         /// The version.
         digest: PluginDigest,

@@ -15,3 +15,5 @@ mod v03_fencing;
 mod v03_lease_after_restart;
 #[cfg(test)]
 mod v11_shard_hash;
+#[cfg(test)]
+mod v12_half_merge;

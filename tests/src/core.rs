@@ -157,8 +157,22 @@ impl Core {
         newest.and_then(|(head, seen)| seen.view.map(|view| (view, head.conflicts)))
     }
 
+    /// Reads a document at any moment, also while the core is at work.
+    ///
+    /// # Panics
+    /// When simulated storage fails or the catalog does not have the collection.
+    pub fn reader(&self, at: &Address) -> impl Fn() -> Option<View> + Send + use<> {
+        let shard = &self.shards[usize::from(shard_of(&at.collection, &at.key, self.count()).get())];
+        let collection = shard.catalog.collection(&at.collection).expect("the collection is there").id;
+        let (rows, key) = (Arc::clone(&shard.rows), at.key.clone());
+        move || {
+            let newest = read::newest(&*rows, collection, &key).expect("simulated storage works");
+            newest.and_then(|(_, seen)| seen.view)
+        }
+    }
+
     fn context(&self) -> Context {
-        let incarnation = Incarnation { number: 0, nonce: Nonce::from_bytes(*TIMELINE.as_bytes()) };
+        let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes(*TIMELINE.as_bytes()) };
         Context {
             catalog: Arc::new(self.shards[0].catalog.clone()),
             shards: self.count(),

@@ -17,6 +17,7 @@ use skerry_channel::limits::{
 use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Refusal, Request, Welcome};
 use skerry_channel::pull::Cursor;
 use skerry_channel::{frame, message};
+use skerry_model::Origin;
 use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::Catalog;
@@ -51,6 +52,13 @@ impl Node {
     /// # Errors
     /// A [`Problem`]; when it is of a push, nobody may know whether that was taken.
     pub async fn sync(&self, request: Request) -> Result<Answer, Problem> {
+        let (Request::Hello(Hello { replica, .. })
+        | Request::Push(Push { replica, .. })
+        | Request::Pull(Pull { replica, .. })) = &request;
+        if *replica == Origin::core() {
+            let detail = format!("{replica} is the core's own replica id: give the edge another");
+            return Err(Problem::new(Kind::Refused, detail));
+        }
         match request {
             Request::Hello(hello) => Ok(self.welcome_edge(&hello)),
             Request::Push(push) => self.push(push).await,

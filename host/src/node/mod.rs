@@ -151,6 +151,6 @@ impl Node {
 /// The core as a writer: one actor for each line of history, so that what a restore took back never meets a reused
 /// sequence number.
 fn core_author(timeline: Timeline) -> Author {
-    let incarnation = Incarnation { number: 0, nonce: Nonce::from_bytes(*timeline.as_bytes()) };
+    let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes(*timeline.as_bytes()) };
     Author::new(Origin::core(), &incarnation)
 }

@@ -51,6 +51,7 @@ impl CompiledPlugins {
         match self.plugins.get(digest, component) {
             Ok(plugin) => Ok(plugin),
             Err(Error::NotStored { .. }) => Err("is not here yet".to_owned()),
+            Err(Error::Host { reason }) => Err(format!("cannot run here now: {reason}")),
             Err(error) => {
                 let reason = format!("does not compile here: {error}");
                 let mut failures = self.failures.lock();

@@ -235,10 +235,11 @@ pub enum EngineKind {
 }
 
 /// What a plugin is: which of the contract's worlds it exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum World {
     /// It decides what readers see where writes to a json document met.
+    #[default]
     Resolver,
     /// It defines a kind of document whose states merge by themselves.
     MergePolicy,

@@ -11,7 +11,7 @@ use skerry_channel::message::{Push, Refusal, Verdict};
 use skerry_channel::push::receiver::Watermark;
 use skerry_model::engine::{Author, Delta, MergeDocument};
 use skerry_model::ids::shard_of;
-use skerry_model::policy::Resolver;
+use skerry_model::policy::{EngineKind, Resolver};
 use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
 
@@ -119,6 +119,8 @@ enum Failed {
     Refused(Refusal),
     /// Merging panicked half-way: the document must not be used again.
     InDoubt,
+    /// It cannot be merged here now, so nothing is judged.
+    NotNow(Problem),
 }
 
 struct DocumentPush<'a> {
@@ -163,12 +165,17 @@ impl DocumentPush<'_> {
         for (at, change) in changes {
             match self.merge(subject, change) {
                 Ok(Some(delta)) => {
+                    if self.context.catalog.engine(&self.collection.policy) == EngineKind::State {
+                        // The last one holds all of them.
+                        deltas.clear();
+                    }
                     deltas.push(delta);
                     time_ms = change.time_ms.min(self.latest_ms());
                     verdicts.push((*at, Verdict::Accepted));
                 }
                 Ok(None) => verdicts.push((*at, Verdict::Repeated)),
                 Err(Failed::Refused(refusal)) => verdicts.push((*at, Verdict::Refused(refusal))),
+                Err(Failed::NotNow(problem)) => return Err(problem),
                 Err(Failed::InDoubt) => {
                     return Ok(Err(refusal(Kind::Malformed, "the change cannot be merged".to_owned())));
                 }
@@ -199,7 +206,10 @@ impl DocumentPush<'_> {
             Ok(Ok(delta)) => Ok((document.version() != before).then_some(delta)),
             Ok(Err(error)) => {
                 let problem = Problem::from(error);
-                Err(Failed::Refused(refusal(problem.kind, problem.detail)))
+                Err(match problem.kind {
+                    Kind::Unavailable => Failed::NotNow(problem),
+                    kind => Failed::Refused(refusal(kind, problem.detail)),
+                })
             }
             Err(_panic) => Err(Failed::InDoubt),
         }

@@ -123,8 +123,13 @@ fn merge(context: &Context, collection: &Collection, subject: &mut Subject, writ
     let resolver = context.resolver(&collection.policy)?;
     let seen = seen(subject)?;
     let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");
-    let circumstances =
-        WriteContext { author: &context.core, time_ms: context.time_ms(), base: None, seen: seen.as_ref() };
+    let circumstances = WriteContext {
+        author: &context.core,
+        time_ms: context.time_ms(),
+        number: None,
+        base: None,
+        seen: seen.as_ref(),
+    };
     let Some(delta) = merge.apply(write, &circumstances)? else { return Ok(false) };
     let new = match new_view(context, collection, subject, resolver.as_ref()) {
         Ok(new) => new,

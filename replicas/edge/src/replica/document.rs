@@ -190,6 +190,8 @@ impl Replica {
             match merge_pending(document.as_mut(), place, pending, &entry)? {
                 Merged::Added => adds = true,
                 Merged::Had => self.cover(place, pending, entry),
+                // What is published is shown until then, and the place looked at again.
+                Merged::NotNow => adds = true,
                 Merged::Refused => {}
             }
         }
@@ -257,6 +259,8 @@ impl Replica {
 enum Merged {
     Added,
     Had,
+    /// The plugin cannot run here now.
+    NotNow,
     /// It cannot be merged here: it builds on a refused one, or another copy of this folder has used its number. The
     /// core's verdict is on its way.
     Refused,
@@ -271,6 +275,7 @@ fn merge_pending(
     match document.merge(&entry.change()?.delta) {
         Ok(true) => Ok(Merged::Added),
         Ok(false) => Ok(Merged::Had),
+        Err(engine::Error::Unavailable { .. }) => Ok(Merged::NotNow),
         Err(error) => {
             tracing::warn!(
                 collection = place.collection.get(), key = %place.key, position = pending.slot.position, %error,

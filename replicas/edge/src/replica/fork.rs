@@ -100,7 +100,8 @@ impl Replica {
         let shown = self.outcome(collection, scratch.as_ref()).ok().and_then(|outcome| outcome.viewed.view);
         let change = entry.change()?;
         let epoch = self.head(place)?.map_or(change.epoch, |head| head.epoch);
-        let made = apply_again(self, scratch.as_mut(), &entry.operation, shown.as_ref(), change.time_ms);
+        let circumstances = (shown.as_ref(), change.time_ms, self.next_sequence(shard));
+        let made = apply_again(self, scratch.as_mut(), &entry.operation, circumstances);
         let framed = made
             .and_then(|delta| delta.map(|delta| self.frame(shard, place, epoch, change.time_ms, delta)).transpose());
         Ok(match framed {
@@ -118,8 +119,7 @@ fn apply_again(
     replica: &Replica,
     document: &mut dyn MergeDocument,
     operation: &Operation,
-    shown: Option<&View>,
-    time_ms: i64,
+    (shown, time_ms, number): (Option<&View>, i64, u64),
 ) -> Answer<Option<skerry_model::engine::Delta>> {
     let (write, seen) = match operation {
         // Whoever saw no document removes none of the fields that have come meanwhile.
@@ -138,7 +138,7 @@ fn apply_again(
         }
     };
     let author = replica.author();
-    let context = WriteContext { author: &author, time_ms, base: None, seen: seen.as_ref() };
+    let context = WriteContext { author: &author, time_ms, number: Some(number), base: None, seen: seen.as_ref() };
     Ok(document.apply(&write, &context)?)
 }
 

@@ -60,7 +60,7 @@ impl Replica {
         }
         let scratch = self.scratch(&target.place, target.engine.as_ref())?;
         let seen = shown.as_ref().and_then(|shown| shown.view.as_ref());
-        match self.evaluate(scratch, &request.write, seen) {
+        match self.evaluate(target.shard, scratch, &request.write, seen) {
             Ok(evaluated) => self.take(&target, shown.as_ref(), evaluated),
             Err(problem) => Ok(Err(problem)),
         }
@@ -91,11 +91,23 @@ impl Replica {
         Ok(Target { collection, engine, place, shard: shard_of(&at.collection, &at.key, home.shards) })
     }
 
-    fn evaluate(&self, mut document: Box<dyn MergeDocument>, write: &Write, seen: Option<&View>) -> Answer<Evaluated> {
+    fn evaluate(
+        &self,
+        shard: ShardId,
+        mut document: Box<dyn MergeDocument>,
+        write: &Write,
+        seen: Option<&View>,
+    ) -> Answer<Evaluated> {
         let operation = operation(write, seen)?;
         let seen = object(seen)?;
         let (author, time_ms) = (self.author(), self.now_ms());
-        let context = WriteContext { author: &author, time_ms, base: None, seen: seen.as_ref() };
+        let context = WriteContext {
+            author: &author,
+            time_ms,
+            number: Some(self.next_sequence(shard)),
+            base: None,
+            seen: seen.as_ref(),
+        };
         let delta = document.apply(write, &context)?;
         Ok(Evaluated { document, delta, operation, time_ms })
     }
@@ -131,6 +143,10 @@ impl Replica {
         Ok(Ok(Written { change, stamp: Shown::from(provisional).stamp(&self.known, &target.collection) }))
     }
 
+    pub(super) fn next_sequence(&self, shard: ShardId) -> u64 {
+        self.shards.get(&shard).map_or(1, |shard| shard.next_sequence)
+    }
+
     /// The change frame with the next sequence number of the shard.
     pub(super) fn frame(
         &self,
@@ -140,7 +156,7 @@ impl Replica {
         time_ms: i64,
         delta: Delta,
     ) -> Answer<bytes::Bytes> {
-        let sequence = self.shards.get(&shard).map_or(1, |shard| shard.next_sequence);
+        let sequence = self.next_sequence(shard);
         let Place { collection, key } = place.clone();
         let change = Change { sequence, collection, key, epoch, time_ms, delta };
         change.encode().map_err(|error| match error {

@@ -128,6 +128,9 @@ pub struct WriteContext<'a> {
     pub author: &'a Author,
     /// The write's time, in milliseconds since 1970.
     pub time_ms: i64,
+    /// The number of the change that this becomes, among its author's in this incarnation: never used for another, whatever
+    /// the author has forgotten meanwhile. `None` where each document counts for itself.
+    pub number: Option<u64>,
     /// The version the writer had seen, or `None` for the document as it is.
     pub base: Option<&'a Version>,
     /// The view at that version; `None` where there was no document.

@@ -104,7 +104,7 @@ impl Core {
         let mut document = self.scratch(&place);
         let seen = document.view(Chooser::Lww).unwrap().view.map(|view| view.object().unwrap());
         let time_ms = i64::try_from(self.now_ms).unwrap();
-        let context = WriteContext { author: &author, time_ms, base: None, seen: seen.as_ref() };
+        let context = WriteContext { author: &author, time_ms, number: None, base: None, seen: seen.as_ref() };
         let delta = document.apply(write, &context).unwrap().unwrap();
         self.commit(place, document, delta);
     }

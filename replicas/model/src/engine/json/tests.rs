@@ -56,15 +56,21 @@ impl Replica {
     fn try_write(&mut self, write: &Write, chooser: Chooser<'_>) -> Result<Option<Delta>, Error> {
         let seen = self.document.view(chooser)?.view.map(|view| view.object().unwrap());
         self.now_ms += 1_000;
-        let context = WriteContext { author: &self.author, time_ms: self.now_ms, base: None, seen: seen.as_ref() };
+        let context =
+            WriteContext { author: &self.author, time_ms: self.now_ms, number: None, base: None, seen: seen.as_ref() };
         self.document.apply(write, &context)
     }
 
     fn try_write_at(&mut self, base: &Version, write: &Write) -> Result<Option<Delta>, Error> {
         let seen = self.document.view_at(base, Chooser::Lww)?.view.map(|view| view.object().unwrap());
         self.now_ms += 1_000;
-        let context =
-            WriteContext { author: &self.author, time_ms: self.now_ms, base: Some(base), seen: seen.as_ref() };
+        let context = WriteContext {
+            author: &self.author,
+            time_ms: self.now_ms,
+            number: None,
+            base: Some(base),
+            seen: seen.as_ref(),
+        };
         self.document.apply(write, &context)
     }
 

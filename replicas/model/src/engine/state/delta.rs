@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seen::{Dot, Seen};
 use crate::engine::{Delta, Error};
+use crate::ids::Origin;
 
 /// A state, and which operations it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,11 +15,15 @@ pub(super) struct Held {
     pub(super) state_version: u32,
     pub(super) state: Bytes,
     pub(super) seen: Seen,
-    /// Whether the last operation was a delete that had seen all others.
-    pub(super) deleted: bool,
+    /// What deletes have seen, themselves among it: the document is deleted while that is all there is.
+    pub(super) covered: Seen,
 }
 
 impl Held {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.seen.is_in(&self.covered)
+    }
+
     pub(super) fn encode(&self) -> Bytes {
         encode(self)
     }
@@ -28,11 +33,19 @@ impl Held {
     }
 }
 
+/// The operation that made a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Made {
+    pub(super) author: Origin,
+    /// The author's operation before it: if that was refused, so is this.
+    pub(super) previous: Option<Dot>,
+}
+
 /// A state on its way to other replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StateDelta {
-    /// The author's operation before the one that made this state: if that was refused, so is this.
-    pub(super) previous: Option<Dot>,
+    /// Who made it, until the core has taken it.
+    pub(super) made: Option<Made>,
     pub(super) held: Held,
 }
 
@@ -44,6 +57,7 @@ impl StateDelta {
     pub(super) fn decode(delta: &Delta) -> Result<Self, Error> {
         let decoded: Self = decode("the change", &delta.0)?;
         decoded.held.seen.check()?;
+        decoded.held.covered.check()?;
         Ok(decoded)
     }
 }

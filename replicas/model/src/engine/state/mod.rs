@@ -15,10 +15,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::delta::{Held, StateDelta};
+use self::delta::{Held, Made, StateDelta};
 use self::seen::{Dot, Seen};
 use super::{Author, Delta, Engine, Error, MergeDocument, Version, Viewed, Write, WriteContext};
-use crate::document::View;
+use serde_json::Value;
+
+use crate::document::{self, View};
 use crate::ids::PluginDigest;
 use crate::limits::STATE_BYTES_MAX;
 use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, PolicyError};
@@ -75,6 +77,10 @@ impl StateDocument {
         self.held.as_ref().map(|held| held.seen.clone()).unwrap_or_default()
     }
 
+    fn covered(&self) -> Seen {
+        self.held.as_ref().map(|held| held.covered.clone()).unwrap_or_default()
+    }
+
     /// The state in the policy's present encoding.
     fn state(&self) -> Result<Bytes, Error> {
         match &self.held {
@@ -96,24 +102,19 @@ impl StateDocument {
 
     /// What the document holds with another state beside its own.
     fn joined(&self, other: &Held) -> Result<Held, Error> {
-        let state = match &self.held {
-            Some(held) => self.policy.merge(&self.present(held)?, &self.present(other)?)?,
-            None => self.present(other)?,
-        };
-        let seen = self.seen().join(&other.seen);
-        // A delete holds only if it has seen all that there is.
-        let is_deleted = |held: &Held| held.deleted && held.seen == seen;
-        let deleted = is_deleted(other) || self.held.as_ref().is_some_and(is_deleted);
-        self.bounded(state, seen, deleted)
+        // Also where there was nothing: no state is kept that the policy has not taken in.
+        let state = self.policy.merge(&self.state()?, &self.present(other)?)?;
+        let covered = self.covered().join(&other.covered);
+        self.bounded(state, self.seen().join(&other.seen), covered)
     }
 
-    fn bounded(&self, state: Bytes, seen: Seen, deleted: bool) -> Result<Held, Error> {
+    fn bounded(&self, state: Bytes, seen: Seen, covered: Seen) -> Result<Held, Error> {
         let (found, max) = (state.len(), STATE_BYTES_MAX);
         if found > max {
             return Err(Error::Limit { what: "the document's state in bytes", found, max });
         }
         seen.check()?;
-        Ok(Held { state_version: self.policy.state_version(), state, seen, deleted })
+        Ok(Held { state_version: self.policy.state_version(), state, seen, covered })
     }
 }
 
@@ -130,9 +131,18 @@ impl MergeDocument for StateDocument {
         let author = context.author;
         let mut seen = self.seen();
         let previous = seen.of(&author.origin);
-        let next = Dot::after(previous, author.incarnation);
+        let next = match context.number {
+            Some(sequence) => Dot { incarnation: author.incarnation, sequence },
+            None => Dot::after(previous, author.incarnation),
+        };
+        if !next.follows(previous) {
+            let found = previous.map(|dot| dot.to_string()).unwrap_or_default();
+            let reason = format!("operation {next} of {} cannot follow operation {found}", author.origin);
+            return Err(Error::Refused { reason });
+        }
         seen.add(&author.origin, next);
-        let deleted = self.held.as_ref().is_none_or(|held| held.deleted);
+        let deleted = self.held.as_ref().is_none_or(Held::is_deleted);
+        let covered = self.covered();
         let held = match write {
             Write::Operation(operation) => {
                 let before = self.state()?;
@@ -146,26 +156,31 @@ impl MergeDocument for StateDocument {
                 if state == before && !deleted {
                     return Ok(None);
                 }
-                self.bounded(state, seen, false)?
+                self.bounded(state, seen, covered)?
             }
             Write::Delete if deleted => return Ok(None),
-            Write::Delete => self.bounded(self.state()?, seen, true)?,
+            Write::Delete => self.bounded(self.state()?, seen.clone(), seen)?,
             Write::Put(_) | Write::Patch(_) => {
                 let reason =
                     "documents of this policy take operations, at …/operations, and no whole documents or patches";
                 return Err(Error::Refused { reason: reason.to_owned() });
             }
         };
-        let delta = StateDelta { previous, held: held.clone() }.encode();
+        // Of the core's operations others are only given the last.
+        let made = context.number.map(|_| Made { author: author.origin.clone(), previous });
+        let delta = StateDelta { made, held: held.clone() }.encode();
         self.held = Some(held);
         Ok(Some(delta))
     }
 
     fn merge(&mut self, delta: &Delta) -> Result<bool, Error> {
-        let other = StateDelta::decode(delta)?.held;
+        let StateDelta { made, held: other } = StateDelta::decode(delta)?;
         let seen = self.seen();
         if other.seen.is_in(&seen) {
             return Ok(false);
+        }
+        if let Some(made) = made {
+            builds_on_what_is_here(&made, &seen)?;
         }
         // Whoever has seen all that is here holds the join of both already.
         let whole = seen.is_in(&other.seen);
@@ -174,22 +189,23 @@ impl MergeDocument for StateDocument {
     }
 
     fn merge_from(&mut self, delta: &Delta, author: &Author, _latest_ms: i64) -> Result<Delta, Error> {
-        let StateDelta { previous, held: pushed } = StateDelta::decode(delta)?;
+        let StateDelta { made, held: pushed } = StateDelta::decode(delta)?;
         let seen = self.seen();
+        let refused = |reason: String| Error::Refused { reason };
+        let Some(made) = made.filter(|made| made.author == author.origin) else {
+            return Err(refused("the operation does not say that its sender made it".to_owned()));
+        };
+        let own = pushed.seen.of(&author.origin).filter(|own| own.incarnation == author.incarnation);
+        if own.is_none_or(|own| !own.follows(made.previous)) {
+            return Err(refused("the operation does not follow the one that it names".to_owned()));
+        }
+        // No number is used twice, so it is the same operation.
         if pushed.seen.is_in(&seen) {
             return Ok(delta.clone());
         }
-        let refused = |reason: String| Error::Refused { reason };
-        let own = pushed.seen.of(&author.origin);
-        if own != Some(Dot::after(previous, author.incarnation)) {
-            return Err(refused("the operation does not follow the one that it names".to_owned()));
-        }
-        if previous != seen.of(&author.origin) {
-            let named = previous.map_or_else(|| "no operation".to_owned(), |dot| format!("operation {dot}"));
-            return Err(refused(format!(
-                "it builds on {named} of {}, which was refused or is not here",
-                author.origin
-            )));
+        builds_on_what_is_here(&made, &seen)?;
+        if !pushed.covered.is_in(&pushed.seen) {
+            return Err(refused("it deletes what it has not seen".to_owned()));
         }
         if let Some(origin) = pushed.seen.unknown_to(&seen, &author.origin) {
             return Err(refused(format!("it has seen an operation of {origin} that is not here")));
@@ -198,17 +214,20 @@ impl MergeDocument for StateDocument {
         self.policy.check_pushed(&known, &state, &author.origin).map_err(refused)?;
         let joined = self.joined(&pushed)?;
         self.held = Some(joined.clone());
-        Ok(StateDelta { previous: None, held: joined }.encode())
+        Ok(StateDelta { made: None, held: joined }.encode())
     }
 
     fn delta(&self, since: &Version) -> Result<Delta, Error> {
         let held = self.held.clone().filter(|held| held.seen.version() != *since);
-        Ok(held.map_or_else(Delta::default, |held| StateDelta { previous: None, held }.encode()))
+        Ok(held.map_or_else(Delta::default, |held| StateDelta { made: None, held }.encode()))
     }
 
     fn view(&self, _chooser: Chooser<'_>) -> Result<Viewed, Error> {
         let view = match &self.held {
-            Some(held) if !held.deleted => Some(View::of(&self.policy.view(&self.present(held)?)?)?),
+            Some(held) if !held.is_deleted() => {
+                let shown = self.policy.view(&self.present(held)?)?;
+                Some(View::of(&document::check(Value::Object(shown))?)?)
+            }
             _ => None,
         };
         Ok(Viewed { view, conflicts: 0, fallback: None })
@@ -233,6 +252,18 @@ impl MergeDocument for StateDocument {
     fn scratch(&self) -> Box<dyn MergeDocument> {
         Box::new(Self { policy: Arc::clone(&self.policy), held: self.held.clone() })
     }
+}
+
+/// Whether the operation before one is the last that is here of its author.
+fn builds_on_what_is_here(made: &Made, seen: &Seen) -> Result<(), Error> {
+    let Made { author, previous } = made;
+    if *previous == seen.of(author) {
+        return Ok(());
+    }
+    let named = previous.map_or_else(|| "no operation".to_owned(), |dot| format!("operation {dot}"));
+    Err(Error::Refused {
+        reason: format!("it builds on {named} of {author}, which was refused or is not the last here"),
+    })
 }
 
 impl From<PolicyError> for Error {

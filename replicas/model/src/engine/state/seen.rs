@@ -15,12 +15,17 @@ use crate::limits::{ORIGIN_CHARS_MAX, WRITERS_MAX};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Dot {
     pub(super) incarnation: u32,
-    /// From 1 in each incarnation.
+    /// From 1 in each incarnation, and never used twice in one; there may be gaps.
     pub(super) sequence: u64,
 }
 
 impl Dot {
-    /// The operation of an incarnation that comes after another one of the same replica.
+    /// Whether an operation may come after another one of the same replica.
+    pub(super) fn follows(self, previous: Option<Self>) -> bool {
+        previous.is_none_or(|previous| self > previous)
+    }
+
+    /// The operation of an incarnation that comes right after another one of the same replica.
     pub(super) fn after(previous: Option<Self>, incarnation: u32) -> Self {
         let same = previous.filter(|dot| dot.incarnation == incarnation);
         Self { incarnation, sequence: same.map_or(1, |dot| dot.sequence.saturating_add(1)) }

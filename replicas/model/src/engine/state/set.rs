@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::delta::{decode, encode};
 use super::seen::{Dot, Seen};
+use crate::document;
 use crate::ids::{Origin, PluginDigest};
 use crate::policy::{MergePolicy, OperationContext, PolicyError, refused};
 
@@ -30,10 +31,9 @@ impl Items {
     fn join(&self, other: &Self, text: &str) -> BTreeSet<(Origin, Dot)> {
         let none = BTreeSet::new();
         let (mine, theirs) = (self.standing.get(text).unwrap_or(&none), other.standing.get(text).unwrap_or(&none));
-        let unseen = |by: &Self| {
-            let seen = by.seen.clone();
-            move |(origin, dot): &&(Origin, Dot)| !seen.has(origin, *dot)
-        };
+        fn unseen(by: &Items) -> impl Fn(&&(Origin, Dot)) -> bool + '_ {
+            move |(origin, dot)| !by.seen.has(origin, *dot)
+        }
         let both = mine.intersection(theirs);
         let new = mine.iter().filter(unseen(other)).chain(theirs.iter().filter(unseen(self)));
         both.chain(new).cloned().collect()
@@ -113,13 +113,9 @@ impl MergePolicy for Set {
             return Err(format!("{origin} adds in the name of {other}"));
         }
         for (text, additions) in &pushed.standing {
-            if serde_json::from_str::<Value>(text)
-                .ok()
-                .and_then(|value| serde_json_canonicalizer::to_string(&value).ok())
-                .as_ref()
-                != Some(text)
-            {
-                return Err("an item of the set is not canonical JSON".to_owned());
+            check_item(text)?;
+            if additions.is_empty() {
+                return Err("an item of the set was never added".to_owned());
             }
             if let Some((other, _)) = additions.iter().find(|(of, dot)| !pushed.seen.has(of, *dot)) {
                 return Err(format!("an addition of {other} is not among those that the set has seen"));
@@ -127,4 +123,12 @@ impl MergePolicy for Set {
         }
         Ok(())
     }
+}
+
+/// An item is the canonical text of a value that a document can hold.
+fn check_item(text: &str) -> Result<(), String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("an item is not JSON: {error}"))?;
+    document::check_value(&value, &mut Vec::new()).map_err(|error| format!("an item cannot be in a set: {error}"))?;
+    let canonical = serde_json_canonicalizer::to_string(&value).map_err(|error| error.to_string())?;
+    if canonical == text { Ok(()) } else { Err("an item of the set is not canonical JSON".to_owned()) }
 }

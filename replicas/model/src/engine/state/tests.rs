@@ -18,7 +18,12 @@ fn engine(policy: impl MergePolicy + 'static) -> StateEngine {
 }
 
 fn apply(document: &mut Box<dyn MergeDocument>, author: &Author, write: &Write) -> Result<Option<Delta>, Error> {
-    document.apply(write, &WriteContext { author, time_ms: AT_MS, base: None, seen: None })
+    // As an edge numbers its changes.
+    let version = document.version();
+    let seen = (version != Version::default()).then(|| delta::decode::<Seen>("the version", &version.0).unwrap());
+    let previous = seen.and_then(|seen| seen.of(&author.origin));
+    let number = Some(Dot::after(previous, author.incarnation).sequence);
+    document.apply(write, &WriteContext { author, time_ms: AT_MS, number, base: None, seen: None })
 }
 
 fn operate(document: &mut Box<dyn MergeDocument>, author: &Author, operation: Value) -> Delta {
@@ -96,10 +101,17 @@ fn a_delete_holds_only_over_what_it_has_seen() {
     a.merge(&concurrent).unwrap();
     check(a.as_ref(), &json!({ "value": 6 }));
     assert_eq!(a.save(), b.save());
-    // A later operation revives it too.
-    apply(&mut a, &one, &Write::Delete).unwrap().unwrap();
+    // Two that know nothing of each other leave nothing.
+    b.merge(&apply(&mut a, &one, &Write::Delete).unwrap().unwrap()).unwrap();
     operate(&mut a, &one, json!({ "inc": 1 }));
-    check(a.as_ref(), &json!({ "value": 7 }));
+    b.merge(&a.delta(&Version::default()).unwrap()).unwrap();
+    let (deleted, also) = (apply(&mut a, &one, &Write::Delete), apply(&mut b, &two, &Write::Delete));
+    a.merge(&also.unwrap().unwrap()).unwrap();
+    b.merge(&deleted.unwrap().unwrap()).unwrap();
+    assert_eq!((view(a.as_ref()), a.save()), (None, b.save()));
+    // A later operation revives it too.
+    operate(&mut a, &one, json!({ "inc": 1 }));
+    check(a.as_ref(), &json!({ "value": 8 }));
 }
 
 #[test]
@@ -117,7 +129,7 @@ fn a_push_that_does_not_fit_is_refused() {
         assert_eq!(core.save(), before);
     };
     refused(&mut core, &second, &one, "builds on operation 1.1 of till-1");
-    refused(&mut core, &first, &two, "does not follow");
+    refused(&mut core, &first, &two, "does not say that its sender made it");
     refused(&mut core, &first, &author("till-1", 2), "does not follow");
     core.merge_from(&first, &one, AT_MS).unwrap();
     core.merge_from(&second, &one, AT_MS).unwrap();
@@ -135,6 +147,33 @@ fn a_push_that_does_not_fit_is_refused() {
     let state = StateDelta::decode(&lie).unwrap().held.state;
     let forged = StateDelta { held: Held { state, ..honest.held.clone() }, ..honest };
     refused(&mut core, &forged.encode(), &two, "till-2 counts in the name of till-1");
+}
+
+/// An edge that has forgotten what it had of a document must not be told that its next operation was there already.
+#[test]
+fn an_operation_of_an_author_who_has_forgotten_is_not_taken_for_another() {
+    let engine = engine(Counter);
+    let one = author("till-1", 1);
+    let (mut core, mut till) = (engine.empty(), engine.empty());
+    core.merge_from(&operate(&mut till, &one, json!({ "inc": 5 })), &one, AT_MS).unwrap();
+    let mut forgetful = engine.empty();
+    let context = WriteContext { author: &one, time_ms: AT_MS, number: Some(2), base: None, seen: None };
+    let next = forgetful.apply(&Write::Operation(json!({ "inc": 3 })), &context).unwrap().unwrap();
+    let error = core.merge_from(&next, &one, AT_MS).unwrap_err().to_string();
+    assert!(error.contains("builds on no operation of till-1"), "{error}");
+    check(core.as_ref(), &json!({ "value": 5 }));
+}
+
+#[test]
+fn a_pushed_set_holds_only_what_a_document_can() {
+    let engine = engine(Set);
+    let one = author("till-1", 1);
+    let deep = (0..80).fold(json!(1), |inner, _| json!([inner]));
+    let pushed = operate(&mut engine.empty(), &one, json!({ "add": deep }));
+    let mut core = engine.empty();
+    let error = core.merge_from(&pushed, &one, AT_MS).unwrap_err().to_string();
+    assert!(error.contains("an item cannot be in a set"), "{error}");
+    assert_eq!(view(core.as_ref()), None);
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn a_view_that_merging_made_too_large_is_refused_and_can_be_repaired() {
     let mut merged = diverged(json!({}), &[json!({"a": half})], &[json!({"b": half})]);
     let refused = merged.document.view(Chooser::Lww).unwrap_err();
     assert!(matches!(refused, Error::Document(document::Error::TooLarge { .. })), "{refused}");
-    let context = WriteContext { author: &merged.author, time_ms: START_MS, base: None, seen: None };
+    let context = WriteContext { author: &merged.author, time_ms: START_MS, number: None, base: None, seen: None };
     merged.document.apply(&Write::Put(object(json!({"b": "small"}))), &context).unwrap();
     assert_eq!(merged.read(), json!({"b": "small"}));
 }

@@ -9,8 +9,13 @@ fn a_write_to_a_long_history_is_small() {
     let mut transaction_bytes = 0;
     for at in 0..10_000 {
         let seen = object(json!({"count": at - 1}));
-        let context =
-            WriteContext { author: &one.author, time_ms: START_MS + at, base: None, seen: (at > 0).then_some(&seen) };
+        let context = WriteContext {
+            author: &one.author,
+            time_ms: START_MS + at,
+            number: None,
+            base: None,
+            seen: (at > 0).then_some(&seen),
+        };
         let delta = one.document.apply(&Write::Put(object(json!({"count": at}))), &context).unwrap().unwrap();
         transaction_bytes = delta.0.len();
     }

@@ -223,7 +223,8 @@ fn a_long_history_merges_at_once_though_its_changes_are_larger_than_its_limit() 
     for at in 0..500 {
         let seen = one.document.exists().then(|| object(json!({"text": format!("{text}{}", at - 1)})));
         let body = Write::Put(object(json!({"text": format!("{text}{at}")})));
-        let context = WriteContext { author: &one.author, time_ms: START_MS, base: None, seen: seen.as_ref() };
+        let context =
+            WriteContext { author: &one.author, time_ms: START_MS, number: None, base: None, seen: seen.as_ref() };
         one.document.apply(&body, &context).unwrap();
     }
     let delta = one.document.delta(&Version::default()).unwrap();

@@ -147,7 +147,7 @@ fn a_base_that_was_never_here_is_unknown() {
     let base = two.document.version();
     assert!(matches!(one.document.view_at(&base, Chooser::Lww), Err(Error::UnknownBase)));
     assert!(matches!(one.document.delta(&base), Err(Error::UnknownBase)));
-    let context = WriteContext { author: &one.author, time_ms: START_MS, base: Some(&base), seen: None };
+    let context = WriteContext { author: &one.author, time_ms: START_MS, number: None, base: Some(&base), seen: None };
     assert!(matches!(one.document.apply(&Write::Delete, &context), Err(Error::UnknownBase)));
 }
 

@@ -11,7 +11,7 @@ use skerry_api::documents::ETag;
 use skerry_api::problem::{Outcome, Problem};
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
-use skerry_model::engine::state::{Counter, Set, StateEngine};
+use skerry_model::engine::state::{StateEngine, built_in};
 use skerry_model::engine::{self, Author, Engine};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy, Resolver};
 use skerry_model::{PluginDigest, Timeline, VersionId};
@@ -74,11 +74,11 @@ impl Context {
     }
 
     fn merge_policy(&self, policy: &Policy) -> Result<Arc<dyn MergePolicy>, Problem> {
-        match (policy, self.catalog.digest(policy)) {
-            (Policy::Counter, _) => Ok(Arc::new(Counter)),
-            (_, Some(digest)) => self.resolvers.merge_policy(digest).map_err(not_now),
-            _ => Ok(Arc::new(Set)),
+        if let Some(built_in) = built_in(policy) {
+            return Ok(built_in);
         }
+        let digest = self.catalog.digest(policy).ok_or_else(|| not_now(format!("{policy} has no version yet")))?;
+        self.resolvers.merge_policy(digest).map_err(not_now)
     }
 
     /// The resolver that a policy needs.

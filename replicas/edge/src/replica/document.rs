@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skerry_channel::message::Collection;
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
-use skerry_model::engine::state::{Counter, Set, StateEngine, Unavailable};
+use skerry_model::engine::state::{StateEngine, Unavailable, built_in};
 use skerry_model::engine::{self, Engine, MergeDocument, Viewed};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy};
 use skerry_model::{PluginDigest, VersionId};
@@ -43,16 +43,12 @@ impl Replica {
 
     /// The policy of a collection of the state engine; where its plugin is not here, one that does nothing.
     fn merge_policy(&self, collection: &Collection) -> Option<Arc<dyn MergePolicy>> {
-        match (&collection.policy, collection.plugin) {
-            (Policy::Counter, _) => Some(Arc::new(Counter)),
-            (Policy::Set, _) => Some(Arc::new(Set)),
-            (_, Some(digest)) => {
-                let component = || self.stored_component(&digest).ok().flatten();
-                let found = self.resolvers.merge_policy(digest, &component);
-                Some(found.unwrap_or_else(|reason| Arc::new(Unavailable { digest, reason: format!("it {reason}") })))
-            }
-            (_, None) => None,
-        }
+        let of_plugin = |digest| -> Arc<dyn MergePolicy> {
+            let component = || self.stored_component(&digest).ok().flatten();
+            let found = self.resolvers.merge_policy(digest, &component);
+            found.unwrap_or_else(|reason| Arc::new(Unavailable { digest, reason: format!("it {reason}") }))
+        };
+        built_in(&collection.policy).or_else(|| collection.plugin.map(of_plugin))
     }
 
     pub(super) fn head(&self, place: &Place) -> Result<Option<Head>, Error> {

@@ -23,11 +23,21 @@ use serde_json::Value;
 use crate::document::{self, View};
 use crate::ids::PluginDigest;
 use crate::limits::STATE_BYTES_MAX;
-use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, PolicyError};
+use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, Policy, PolicyError};
 
 pub use self::counter::Counter;
 pub use self::set::Set;
 pub use self::unavailable::Unavailable;
+
+/// The merge policy of a policy that needs no plugin for one.
+#[must_use]
+pub fn built_in(policy: &Policy) -> Option<Arc<dyn MergePolicy>> {
+    match policy {
+        Policy::Counter => Some(Arc::new(Counter)),
+        Policy::Set => Some(Arc::new(Set)),
+        Policy::Strict | Policy::Lww | Policy::Json | Policy::Plugin { .. } => None,
+    }
+}
 
 /// Makes the documents of one merge policy.
 #[derive(Clone)]

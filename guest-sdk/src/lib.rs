@@ -67,6 +67,9 @@
 
 mod export;
 mod export_policy;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod laws;
+mod laws_test;
 mod policy;
 mod resolver;
 
@@ -76,6 +79,9 @@ pub use policy::{Context, MergePolicy};
 pub use resolver::{Candidate, Choice, Conflict, Note, Resolution, Resolver, Wants};
 pub use serde;
 pub use serde_json::{self, Value, json};
+
+/// The largest integer that a document can hold, 2^53 - 1; the smallest is its negative.
+pub const INTEGER_MAX: i64 = (1 << 53) - 1;
 
 /// What `plugins/wit` says, in Rust. Authors have no need of it.
 #[doc(hidden)]

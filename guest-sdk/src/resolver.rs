@@ -98,13 +98,15 @@ impl Conflict {
         self.candidates.iter().map(|candidate| candidate.value.as_i64()).collect()
     }
 
-    /// The candidate with the latest time; between equal times, the last in canonical order.
+    /// The candidate with the latest time; between equal times, the one whose origin comes last, whatever the order of the
+    /// candidates.
     ///
     /// # Panics
     /// Without candidates, which no conflict is.
     #[must_use]
     pub fn latest(&self) -> Choice {
-        let latest = self.candidates.iter().enumerate().max_by_key(|(_, candidate)| candidate.time);
+        let order = |candidate: &Candidate| (candidate.time, candidate.origin.clone(), candidate.sequence);
+        let latest = self.candidates.iter().enumerate().max_by_key(|(_, candidate)| order(candidate));
         let (at, _) = latest.expect("a conflict has at least two candidates");
         Choice::Candidate(u32::try_from(at).expect("the host hands in fewer than 2^32 candidates"))
     }
@@ -186,12 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_of_equal_times_is_the_last_in_order() {
-        let mut conflict = Conflict::at("/a").candidate("one", 1).candidate("two", 2).candidate("three", 3);
+    fn the_latest_of_equal_times_is_the_last_by_origin() {
+        let mut conflict = Conflict::at("/a").candidate("b", 1).candidate("c", 2).candidate("a", 3);
         assert_eq!(conflict.latest(), Choice::Candidate(2));
         conflict.candidates[0].time = 9;
         assert_eq!(conflict.latest(), Choice::Candidate(0));
         conflict.candidates[1].time = 9;
+        assert_eq!(conflict.latest(), Choice::Candidate(1));
+        conflict.candidates.reverse();
         assert_eq!(conflict.latest(), Choice::Candidate(1));
     }
 

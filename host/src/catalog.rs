@@ -12,8 +12,9 @@ use skerry_model::{CatalogVersion, CollectionId, CollectionName, NodeId, PluginD
 
 use crate::consensus::types::NodeAddress;
 
-/// Versions of one plugin that are kept; the oldest that no collection names goes first.
-pub const PLUGIN_VERSIONS_MAX: usize = 16;
+/// Versions of one plugin that are kept beside those that collections name: the active one, and what it can be rolled back
+/// to.
+pub const PLUGIN_VERSIONS_KEPT: usize = 3;
 /// Plugins of one cluster.
 pub const PLUGINS_MAX: usize = 1_000;
 
@@ -82,8 +83,31 @@ pub struct Plugin {
     pub world: World,
     /// The version that collections of policy `plugin:NAME` follow.
     pub active: PluginDigest,
-    /// Every version kept, in the order of their activation, with its size in bytes.
-    pub versions: Vec<(PluginDigest, u64)>,
+    /// Every version kept, in the order of their deployment.
+    pub versions: Vec<PluginVersion>,
+    /// Why the cluster itself has rolled a version back, until the next deployment.
+    #[serde(default)]
+    pub rolled_back: Option<RolledBack>,
+}
+
+/// A version of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginVersion {
+    /// BLAKE3 of the component.
+    pub digest: PluginDigest,
+    /// Size of the component, in bytes.
+    pub bytes: u64,
+    /// For a merge policy, the version of its states; 0 for a resolver.
+    pub state_version: u32,
+}
+
+/// A version that the cluster has taken back by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The version.
+    pub digest: PluginDigest,
+    /// What it did, in one sentence.
+    pub reason: String,
 }
 
 /// One step of the catalog.
@@ -120,9 +144,18 @@ pub enum Step {
         #[serde(default)]
         world: World,
         /// The version.
-        digest: PluginDigest,
-        /// The component's size, in bytes.
-        bytes: u64,
+        version: PluginVersion,
+    },
+    /// A plugin goes back to a version that was active before.
+    RollBackPlugin {
+        /// The plugin.
+        name: PluginName,
+        /// The version that is active; the step changes nothing when another one is.
+        from: PluginDigest,
+        /// The version that becomes active.
+        to: PluginDigest,
+        /// Why, when it is the cluster itself that asks.
+        reason: Option<String>,
     },
     /// The cluster is to be made of other nodes.
     Members(MemberStep),
@@ -154,6 +187,30 @@ pub enum Error {
     /// A version of a plugin that is another kind of plugin.
     #[error("plugin {0} is deployed as the other kind, resolver or merge policy: take another name")]
     OtherWorld(PluginName),
+    /// No such plugin.
+    #[error("there is no plugin {0}")]
+    UnknownPlugin(PluginName),
+    /// A version that is not kept.
+    #[error("plugin {name} has no version {digest}: skerry plugin show lists those that are kept")]
+    NoVersion {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        digest: PluginDigest,
+    },
+    /// A merge policy that does not know the states that are there.
+    #[error(
+        "documents of plugin {name} hold states of version {active}, and this component writes version {found}: deploy \
+         one that reads both"
+    )]
+    OlderStates {
+        /// The plugin.
+        name: PluginName,
+        /// The version of the states that are there.
+        active: u32,
+        /// The version that the component writes.
+        found: u32,
+    },
     /// A policy that cannot follow the one before.
     #[error("collection {name} cannot go from policy {from} to {to}: their documents are stored differently")]
     EngineChange {
@@ -304,12 +361,18 @@ impl Catalog {
                     Err(Error::NoCollection(name.clone()))
                 }
             }
-            Step::ActivatePlugin { name, world, digest, .. } => match self.plugins.get(name) {
+            Step::ActivatePlugin { name, world, version } => match self.plugins.get(name) {
                 Some(known) if known.world != *world => Err(Error::OtherWorld(name.clone())),
-                Some(known) => Ok(known.active != *digest),
+                Some(known) => known.can_become(name, version).map(|()| known.active != version.digest),
                 None if self.plugins.len() >= PLUGINS_MAX => Err(Error::TooManyPlugins),
                 None => Ok(true),
             },
+            Step::RollBackPlugin { name, from, to, .. } => {
+                let known = self.plugins.get(name).ok_or_else(|| Error::UnknownPlugin(name.clone()))?;
+                let missing = || Error::NoVersion { name: name.clone(), digest: *to };
+                known.can_become(name, known.version(*to).ok_or_else(missing)?)?;
+                Ok(known.active == *from && from != to)
+            }
             Step::Members(step) => self.members.check(step),
         }
     }
@@ -317,9 +380,10 @@ impl Catalog {
     fn check_policy(&self, policy: &Policy) -> Result<(), Error> {
         let known = match policy {
             Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => true,
-            Policy::Plugin { name, pinned } => self.plugins.get(name).is_some_and(|plugin| {
-                pinned.is_none_or(|digest| plugin.versions.iter().any(|(version, _)| *version == digest))
-            }),
+            Policy::Plugin { name, pinned } => {
+                let plugin = self.plugins.get(name);
+                plugin.is_some_and(|plugin| pinned.is_none_or(|digest| plugin.version(digest).is_some()))
+            }
         };
         if known { Ok(()) } else { Err(Error::NoPlugin(policy.clone())) }
     }
@@ -344,28 +408,61 @@ impl Catalog {
             Step::DeleteCollection { name } => {
                 next.collections.remove(name);
             }
-            Step::ActivatePlugin { name, world, digest, bytes } => next.activate(name, *world, *digest, *bytes),
+            Step::ActivatePlugin { name, world, version } => next.activate(name, *world, version.clone()),
+            Step::RollBackPlugin { name, from, to, reason } => next.roll_back(name, *from, *to, reason.as_ref()),
             Step::Members(step) => next.members.take(step),
         }
+        next.forget_versions();
         next
     }
 
-    fn activate(&mut self, name: &PluginName, world: World, digest: PluginDigest, bytes: u64) {
-        let pinned: Vec<PluginDigest> = self.collections.values().filter_map(|c| self.digest(&c.policy)).collect();
-        let new = Plugin { world, active: digest, versions: Vec::new() };
+    fn activate(&mut self, name: &PluginName, world: World, version: PluginVersion) {
+        let digest = version.digest;
+        let new = Plugin { world, active: digest, versions: Vec::new(), rolled_back: None };
         let plugin = self.plugins.entry(name.clone()).or_insert(new);
         if plugin.world != world {
             return;
         }
         plugin.active = digest;
-        plugin.versions.retain(|(version, _)| *version != digest);
-        plugin.versions.push((digest, bytes));
-        while plugin.versions.len() > PLUGIN_VERSIONS_MAX {
-            let Some(oldest) = plugin.versions.iter().position(|(v, _)| *v != digest && !pinned.contains(v)) else {
-                break;
-            };
-            plugin.versions.remove(oldest);
+        plugin.rolled_back = None;
+        plugin.versions.retain(|known| known.digest != digest);
+        plugin.versions.push(version);
+    }
+
+    fn roll_back(&mut self, name: &PluginName, from: PluginDigest, to: PluginDigest, reason: Option<&String>) {
+        let Some(plugin) = self.plugins.get_mut(name).filter(|plugin| plugin.active == from) else { return };
+        if plugin.version(to).is_some() {
+            plugin.active = to;
+            plugin.rolled_back = reason.map(|reason| RolledBack { digest: from, reason: reason.clone() });
         }
+    }
+
+    /// Old versions go, unless a collection names them.
+    fn forget_versions(&mut self) {
+        for (name, plugin) in &mut self.plugins {
+            let pins = |policy: &Policy, digest| matches!(policy, Policy::Plugin { name: pinned, pinned: Some(at) } if pinned == name && *at == digest);
+            let is_pinned = |digest| self.collections.values().any(|collection| pins(&collection.policy, digest));
+            let mut recent = PLUGIN_VERSIONS_KEPT;
+            let mut kept: Vec<PluginVersion> = Vec::new();
+            for version in plugin.versions.iter().rev() {
+                let is_recent = recent > 0;
+                recent = recent.saturating_sub(1);
+                if is_recent || version.digest == plugin.active || is_pinned(version.digest) {
+                    kept.push(version.clone());
+                }
+            }
+            kept.reverse();
+            plugin.versions = kept;
+        }
+    }
+
+    /// Components that were there before and that no plugin has any more.
+    #[must_use]
+    pub fn gone_since(&self, before: &Self) -> BTreeSet<PluginDigest> {
+        let all = |catalog: &Self| -> BTreeSet<PluginDigest> {
+            catalog.plugins.values().flat_map(|plugin| &plugin.versions).map(|version| version.digest).collect()
+        };
+        &all(before) - &all(self)
     }
 
     /// What edges are told.
@@ -381,6 +478,28 @@ impl Catalog {
             text: collection.text.clone(),
         });
         message::Catalog { version: self.version, collections: collections.collect() }
+    }
+}
+
+impl Plugin {
+    /// A version that is kept.
+    #[must_use]
+    pub fn version(&self, digest: PluginDigest) -> Option<&PluginVersion> {
+        self.versions.iter().find(|version| version.digest == digest)
+    }
+
+    /// The version that was deployed before the active one.
+    #[must_use]
+    pub fn before(&self) -> Option<PluginDigest> {
+        let active = self.versions.iter().position(|version| version.digest == self.active)?;
+        active.checked_sub(1).map(|before| self.versions[before].digest)
+    }
+
+    /// Whether documents that the active version has written can be read under another.
+    fn can_become(&self, name: &PluginName, version: &PluginVersion) -> Result<(), Error> {
+        let active = self.version(self.active).map_or(0, |active| active.state_version);
+        let found = version.state_version;
+        if found < active { Err(Error::OlderStates { name: name.clone(), active, found }) } else { Ok(()) }
     }
 }
 
@@ -445,12 +564,17 @@ mod tests {
     }
 
     fn activate(digest: u8) -> Step {
-        Step::ActivatePlugin {
-            name: "stock".parse().unwrap(),
-            world: World::Resolver,
-            digest: PluginDigest::from_bytes([digest; 32]),
-            bytes: 9,
-        }
+        activate_states(digest, World::Resolver, 0)
+    }
+
+    fn activate_states(digest: u8, world: World, state_version: u32) -> Step {
+        let version = PluginVersion { digest: PluginDigest::from_bytes([digest; 32]), bytes: 9, state_version };
+        Step::ActivatePlugin { name: "stock".parse().unwrap(), world, version }
+    }
+
+    fn roll_back(from: u8, to: u8) -> Step {
+        let (from, to) = (PluginDigest::from_bytes([from; 32]), PluginDigest::from_bytes([to; 32]));
+        Step::RollBackPlugin { name: "stock".parse().unwrap(), from, to, reason: None }
     }
 
     #[test]
@@ -498,8 +622,43 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_a_plugin_are_bounded() {
-        let catalog = (0..40).fold(Catalog::default(), |catalog, digest| catalog.after(&activate(digest)));
-        assert_eq!(catalog.plugin(&"stock".parse().unwrap()).unwrap().versions.len(), PLUGIN_VERSIONS_MAX);
+    fn versions_that_no_collection_names_go() {
+        let pinned = format!("plugin:stock@{}", "01".repeat(32));
+        let catalog = (0..4).fold(Catalog::default(), |catalog, digest| {
+            let catalog = catalog.after(&activate(digest));
+            if digest == 1 { catalog.after(&create("pinned", &pinned)) } else { catalog }
+        });
+        let more = (4..9).fold(catalog.clone(), |catalog, digest| catalog.after(&activate(digest)));
+        let kept = |catalog: &Catalog| -> Vec<u8> {
+            let plugin = catalog.plugin(&"stock".parse().unwrap()).unwrap();
+            plugin.versions.iter().map(|version| version.digest.as_bytes()[0]).collect()
+        };
+        assert_eq!((kept(&catalog), kept(&more)), (vec![1, 2, 3], vec![1, 6, 7, 8]));
+        let gone: Vec<u8> = more.gone_since(&catalog).iter().map(|digest| digest.as_bytes()[0]).collect();
+        assert_eq!(gone, [2, 3]);
+        let unpinned = more.after(&Step::DeleteCollection { name: "pinned".parse().unwrap() });
+        assert_eq!(kept(&unpinned), [6, 7, 8]);
+    }
+
+    #[test]
+    fn rolling_back_goes_one_version_back_each_time() {
+        let catalog = (1..4).fold(Catalog::default(), |catalog, digest| catalog.after(&activate(digest)));
+        let name: PluginName = "stock".parse().unwrap();
+        let before = |catalog: &Catalog| catalog.plugin(&name).unwrap().before().map(|digest| digest.as_bytes()[0]);
+        assert_eq!(before(&catalog), Some(2));
+        let back = catalog.after(&roll_back(3, 2));
+        assert_eq!(before(&back), Some(1));
+        assert_eq!(back.check(&roll_back(3, 2)), Ok(false), "it is done");
+        assert!(matches!(back.check(&roll_back(2, 9)), Err(Error::NoVersion { .. })));
+        assert_eq!(before(&back.after(&activate(3))), Some(2));
+    }
+
+    #[test]
+    fn states_are_never_read_by_a_plugin_that_does_not_know_them() {
+        let catalog = Catalog::default().after(&activate_states(1, World::MergePolicy, 1));
+        let newer = catalog.after(&activate_states(2, World::MergePolicy, 2));
+        assert_eq!(catalog.check(&activate_states(2, World::MergePolicy, 2)), Ok(true));
+        assert!(matches!(newer.check(&roll_back(2, 1)), Err(Error::OlderStates { active: 2, found: 1, .. })));
+        assert!(matches!(newer.check(&activate_states(3, World::MergePolicy, 1)), Err(Error::OlderStates { .. })));
     }
 }

@@ -99,6 +99,16 @@ pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const SNAPSHOT_RESTARTS_MAX: u32 = 3;
 /// How long a sender waits after a part of a snapshot was lost.
 pub const SNAPSHOT_RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Cases of the law check before a deployment.
+pub const LAW_CASES: u32 = 100;
+/// Real documents that its cases are made from.
+pub const LAW_SAMPLES_MAX: usize = 64;
+/// Documents that are looked at for them.
+pub const LAW_SAMPLED_MAX: usize = 2_000;
+/// Documents that a dry run looks at.
+pub const DRY_RUN_DOCUMENTS_MAX: usize = 10_000;
+/// Of those that would change, the ones that it shows.
+pub const DRY_RUN_EXAMPLES: usize = 5;
 /// How long a node may take to store and compile a plugin that is staged.
 pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of a shard after which its replicas compare a hash over all that they have done.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use skerry_edge::replica;
-use skerry_host::catalog::Step;
+use skerry_host::catalog::{PluginVersion, Step};
 use skerry_host::documents::evaluate;
 use skerry_model::PluginDigest;
 use skerry_model::policy::{self, MergePolicy, Resolver};
@@ -88,7 +88,10 @@ impl World {
             [(standard::STOCK, policy::World::Resolver), (standard::MAX_REGISTER, policy::World::MergePolicy)]
         {
             let (name, digest) = (bundled.name.parse().unwrap(), PluginDigest::of(bundled.component));
-            core.step(&Step::ActivatePlugin { name, world, digest, bytes: bundled.component.len() as u64 });
+            let (bytes, state_version) =
+                (bundled.component.len() as u64, u32::from(world == policy::World::MergePolicy));
+            let version = PluginVersion { digest, bytes, state_version };
+            core.step(&Step::ActivatePlugin { name, world, version });
         }
         for (name, policy) in collections {
             let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());

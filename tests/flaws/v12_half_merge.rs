@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use skerry_api::documents::Address;
 use skerry_edge::replica;
-use skerry_host::catalog::Step;
+use skerry_host::catalog::{PluginVersion, Step};
 use skerry_host::documents::evaluate;
 use skerry_model::PluginDigest;
 use skerry_model::engine::Write;
-use skerry_model::policy::{MergePolicy, OperationContext, PolicyError, Resolver, World};
+use skerry_model::policy::{MergePolicy, OperationContext, PluginError, Resolver, World};
 use skerry_tests::core::Core;
 use skerry_tests::edge::Edge;
 
@@ -59,34 +59,34 @@ impl MergePolicy for Together {
         1
     }
 
-    fn empty(&self) -> Result<Bytes, PolicyError> {
+    fn empty(&self) -> Result<Bytes, PluginError> {
         Ok(state(&[0; FIELDS]))
     }
 
-    fn apply(&self, before: &Bytes, operation: &Value, _: &OperationContext<'_>) -> Result<Bytes, PolicyError> {
+    fn apply(&self, before: &Bytes, operation: &Value, _: &OperationContext<'_>) -> Result<Bytes, PluginError> {
         let raised = operation["raise"].as_u64().unwrap();
         Ok(state(&numbers(before).into_iter().map(|number| number.max(raised)).collect::<Vec<_>>()))
     }
 
-    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PolicyError> {
+    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PluginError> {
         let mut merged = numbers(a);
         for (step, other) in numbers(b).into_iter().enumerate() {
             match (*self.0.lock())(step) {
                 None => merged[step] = merged[step].max(other),
                 Some(End::Panic) => panic!("the merge is to panic"),
                 Some(End::Fault) => {
-                    return Err(PolicyError::Plugin { digest: DIGEST, reason: "it ran out of fuel".to_owned() });
+                    return Err(PluginError::Plugin { digest: DIGEST, reason: "it ran out of fuel".to_owned() });
                 }
             }
         }
         Ok(state(&merged))
     }
 
-    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PolicyError> {
+    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PluginError> {
         Ok(json!({ "numbers": numbers(state) }).as_object().unwrap().clone())
     }
 
-    fn migrate(&self, _: u32, _: &Bytes) -> Result<Bytes, PolicyError> {
+    fn migrate(&self, _: u32, _: &Bytes) -> Result<Bytes, PluginError> {
         panic!("there is one version")
     }
 }
@@ -145,7 +145,8 @@ impl Skerry {
         let on_step = quiet();
         let mut core = Core::new(1, Arc::new(Plugins(Together(Arc::clone(&on_step)))));
         let (name, world) = ("together".parse().unwrap(), World::MergePolicy);
-        core.step(&Step::ActivatePlugin { name, world, digest: DIGEST, bytes: 1 });
+        let version = PluginVersion { digest: DIGEST, bytes: 1, state_version: 1 };
+        core.step(&Step::ActivatePlugin { name, world, version });
         let (name, policy) = (at().collection, "plugin:together".parse().unwrap());
         core.step(&Step::CreateCollection { name, policy, template: None, text: Vec::new() });
         core.write(&at(), raise(1)).unwrap();

@@ -57,7 +57,7 @@ enum Command {
     /// Create, change and list collections
     #[command(subcommand, after_help = "Example:\n  skerry collection list")]
     Collection(collection::Collection),
-    /// Deploy and list plugins, which decide where concurrent writes meet
+    /// Make, deploy and list plugins, which decide where concurrent writes meet
     #[command(subcommand, after_help = "Example:\n  skerry plugin list")]
     Plugin(plugin::Plugin),
     /// See where concurrent writes met
@@ -88,6 +88,8 @@ enum Error {
     #[error(transparent)]
     Collection(#[from] collection::Error),
     #[error(transparent)]
+    Plugin(#[from] plugin::Error),
+    #[error(transparent)]
     Transfer(#[from] transfer::Error),
     #[error(transparent)]
     Bench(#[from] bench::Error),
@@ -108,6 +110,7 @@ impl Error {
     fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Command(error) => error.problem(),
+            Self::Plugin(error) => error.problem(),
             Self::Client(error) | Self::Cluster(cluster::Error::Client(error)) => error.problem(),
             _ => None,
         }
@@ -156,7 +159,7 @@ async fn dispatch(command: Command, remote: &Remote) -> Result<(), Error> {
         Command::Import(import) => import.run(&client()?, output).await?,
         Command::Export(export) => export.run(&client()?, output).await?,
         Command::Collection(command) => command.run(&client()?, output).await?,
-        Command::Plugin(command) => command.run(&client()?, output).await?,
+        Command::Plugin(command) => command.run(remote, output).await?,
         Command::Conflicts(command) => command.run(&client()?, output).await?,
         Command::Cluster(command) => command.run(&client()?, output).await?,
         Command::Bench(bench) => bench.run(remote, output).await?,

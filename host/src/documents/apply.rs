@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skerry_model::ids::ScnExhausted;
-use skerry_model::{Ordinal, Scn, VersionId};
+use skerry_model::{Ordinal, PluginDigest, Scn, VersionId};
 use skerry_store::{Batch, OrderedStore};
 
 use super::keys::{catalog, change, feed, head, plugin, version, watermark};
@@ -70,6 +70,9 @@ pub fn apply(
             let holds = *version == known.version.next();
             if holds {
                 let next = known.after(step);
+                for digest in next.gone_since(known) {
+                    forget_component(&mut batch, rows, digest)?;
+                }
                 batch.put(catalog::key(), catalog::encode(&next));
                 batch.put(catalog::step_key(*version), catalog::encode_step(step));
                 moved = Some(next);
@@ -88,6 +91,15 @@ pub fn apply(
     };
     let applied = if installed { Applied::Installed { scn } } else { Applied::Stale };
     Ok(Application { batch, applied, scn, catalog: moved, founded })
+}
+
+/// Takes away the rows of a component; on shards other than 0 there are none.
+fn forget_component(batch: &mut Batch, rows: &dyn OrderedStore, digest: PluginDigest) -> Result<(), Error> {
+    let Some(row) = rows.get(&plugin::key(digest)).map_err(read::Error::from)? else { return Ok(()) };
+    let plugin::Plugin { chunks, .. } = plugin::decode(&row).map_err(read::Error::from)?;
+    batch.delete(plugin::key(digest));
+    (0..chunks).for_each(|chunk| batch.delete(plugin::chunk_key(digest, chunk)));
+    Ok(())
 }
 
 /// Installs those whose preconditions hold; answers where the versions of each begin.

@@ -220,12 +220,20 @@ pub fn newest_delta(
     Ok(newest.first().map(|(_, row)| change::decode(row)).transpose()?.and_then(|mut deltas| deltas.pop()))
 }
 
+/// Whether all chunks of a plugin's component are here.
+///
+/// # Errors
+/// [`Error`].
+pub fn has_plugin(rows: &dyn OrderedStore, digest: PluginDigest) -> Result<bool, Error> {
+    Ok(rows.get(&plugin::key(digest))?.is_some())
+}
+
 /// A plugin's component, once all its chunks are here.
 ///
 /// # Errors
 /// [`Error`].
 pub fn plugin(rows: &dyn OrderedStore, digest: PluginDigest) -> Result<Option<Bytes>, Error> {
-    if rows.get(&plugin::key(digest))?.is_none() {
+    if !has_plugin(rows, digest)? {
         return Ok(None);
     }
     let chunks = rows.scan(&plugin::chunks(digest), Limit::rows(usize::MAX), Direction::Forward)?;

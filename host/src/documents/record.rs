@@ -19,7 +19,7 @@ use crate::catalog::Step;
 use crate::consensus::types::Command;
 
 /// The record format this version writes and reads.
-const FORMAT: u16 = 3;
+const FORMAT: u16 = 4;
 
 /// A record cannot be read; the log is damaged or was written by a later version.
 #[derive(Debug, thiserror::Error)]

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use skerry_api::problem::{Kind, Outcome, Problem};
-use skerry_model::limits::PLUGIN_BYTES_MAX;
-use skerry_model::{CatalogVersion, NodeId, PluginDigest, PluginName};
+use skerry_model::CatalogVersion;
 use skerry_store::{Direction, Limit};
 use tokio::time::timeout;
 
@@ -17,13 +15,13 @@ use super::documents::refused;
 use super::propose::Proposed;
 use super::shard::{Refused, Shard};
 use crate::catalog::{Catalog, Error, Step};
-use crate::consensus::network::message::{Deployment, Lane, Request, Response};
-use crate::documents::evaluate::json_engine;
+use crate::consensus::network::message::{Lane, Request, Response};
+use crate::documents::evaluate::{json_engine, storage_problem};
 use crate::documents::keys::Unreadable;
 use crate::documents::keys::catalog as rows;
+use crate::documents::read;
 use crate::documents::record::Effect;
-use crate::env::executor::compute;
-use crate::limits::{EVALUATIONS_MAX, PLUGIN_CHUNK_BYTES, PROPOSAL_TIMEOUT, STAGE_TIMEOUT};
+use crate::limits::{EVALUATIONS_MAX, PROPOSAL_TIMEOUT};
 
 /// How long to wait before a step that could not be carried to a shard is tried again.
 const CARRY_PAUSE: Duration = Duration::from_millis(200);
@@ -35,10 +33,13 @@ impl From<Error> for Problem {
         let kind = match &error {
             Error::CollectionExists { .. } => Kind::CollectionExists,
             Error::NoCollection(_) => Kind::CollectionNotFound,
+            Error::UnknownPlugin(_) => Kind::PluginNotFound,
             Error::TooManyCollections | Error::TooManyPlugins => Kind::TooLarge,
             Error::NoPlugin(_)
             | Error::EngineChange { .. }
             | Error::OtherWorld(_)
+            | Error::NoVersion { .. }
+            | Error::OlderStates { .. }
             | Error::NoTemplate { .. }
             | Error::IdUsed(_)
             | Error::OtherAddress { .. }
@@ -84,31 +85,6 @@ impl Node {
         Ok(shard.state.catalog())
     }
 
-    /// Stages a plugin and activates it.
-    ///
-    /// # Errors
-    /// A problem that says why not.
-    pub async fn deploy(&self, name: &PluginName, component: Bytes) -> Result<Deployment, Problem> {
-        let shard = Arc::clone(self.catalog_shard());
-        let deployment = self
-            .with_leader(&shard, |leader| {
-                let (node, shard, name, component) = (self, &shard, name.clone(), component.clone());
-                async move {
-                    if leader == node.0.id {
-                        return node.deploy_here(shard, name, component).await;
-                    }
-                    let asked = Request::Deploy(name, component);
-                    match node.0.peers.call(leader, Lane::Bulk, shard.id, asked, 2 * STAGE_TIMEOUT).await {
-                        Ok(Response::Deployed(deployed)) => deployed.map_err(Refused::from),
-                        other => Err(refused(other)),
-                    }
-                }
-            })
-            .await?;
-        self.await_catalog(deployment.catalog).await?;
-        Ok(deployment)
-    }
-
     /// Takes a step on shard 0's leader, one after another.
     pub(super) async fn step_here(&self, shard: &Shard, step: Step) -> Result<CatalogVersion, Refused> {
         // A node with a full disk may have to be replaced.
@@ -120,6 +96,7 @@ impl Node {
             self.lead(shard).await?;
             let catalog = shard.state.catalog();
             check_template(&step)?;
+            check_component(shard, &step)?;
             if !catalog.check(&step).map_err(Problem::from)? {
                 self.local_read_index(shard).await?;
                 return Ok(catalog.version);
@@ -134,102 +111,8 @@ impl Node {
         Err(Problem::unavailable(Outcome::NotProposed, "the catalog changes too fast: try again").into())
     }
 
-    /// Stages a component on every node that can be reached, at least on a quorum, and activates it.
-    pub(super) async fn deploy_here(
-        &self,
-        shard: &Shard,
-        name: PluginName,
-        component: Bytes,
-    ) -> Result<Deployment, Refused> {
-        self.has_room(shard)?;
-        let size = component.len();
-        if size > PLUGIN_BYTES_MAX {
-            let detail = format!("the component is {size} bytes, the limit is {PLUGIN_BYTES_MAX}");
-            return Err(Problem::new(Kind::TooLarge, detail).into());
-        }
-        let digest = PluginDigest::of(&component);
-        let (plugins, checked) = (Arc::clone(&self.0.plugins), component.clone());
-        let compiled = compute(&*self.0.executor, move || plugins.check(&checked)).await;
-        let refused = |why: String| Refused::from(Problem::new(Kind::Refused, why));
-        let checked = compiled.unwrap_or_else(|| Err("the component cannot be compiled".to_owned()));
-        let world = checked.map_err(refused)?;
-        self.lead(shard).await?;
-        let stored = crate::documents::read::plugin(&shard.state.store(), digest);
-        if stored.map_err(|error| crate::documents::evaluate::storage_problem(&error))?.is_none() {
-            self.store_component(shard, digest, &component).await?;
-        }
-        let staged_on = self.stage(shard, digest).await;
-        if !shard.is_quorum(&staged_on.iter().copied().collect()) {
-            let detail = format!("only {} nodes have the plugin ready, no quorum: try again", staged_on.len());
-            return Err(Problem::unavailable(Outcome::NotProposed, detail).into());
-        }
-        let replaced = shard.state.catalog().plugin(&name).map(|plugin| plugin.active).filter(|old| *old != digest);
-        let step = Step::ActivatePlugin { name, world, digest, bytes: size as u64 };
-        let catalog = self.step_here(shard, step).await?;
-        Ok(Deployment { digest, replaced, staged_on, catalog })
-    }
-
-    async fn store_component(&self, shard: &Shard, digest: PluginDigest, component: &Bytes) -> Result<(), Refused> {
-        let count = component.len().div_ceil(PLUGIN_CHUNK_BYTES).max(1);
-        let chunks = u32::try_from(count).expect("a component has at most 64 chunks");
-        for chunk in 0..chunks {
-            let from = chunk as usize * PLUGIN_CHUNK_BYTES;
-            let bytes = component.slice(from..component.len().min(from + PLUGIN_CHUNK_BYTES));
-            self.propose(shard, Effect::PluginChunk { digest, chunk, chunks, bytes }).await?;
-        }
-        Ok(())
-    }
-
-    /// Which nodes have a plugin stored and compiled; all are asked at once.
-    async fn stage(&self, shard: &Shard, digest: PluginDigest) -> Vec<NodeId> {
-        let ask = |node: NodeId| async move {
-            let ready = if node == self.0.id {
-                self.has_plugin(shard, digest).await
-            } else {
-                let asked = Request::HasPlugin(digest);
-                match self.0.peers.call(node, Lane::Bulk, shard.id, asked, STAGE_TIMEOUT).await {
-                    Ok(Response::HasPlugin(ready)) => ready,
-                    Ok(_) => Err("it answered another question".to_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-            };
-            match ready {
-                Ok(()) => Some(node),
-                Err(reason) => {
-                    tracing::warn!(%node, %digest, reason, "a node does not have a plugin ready");
-                    None
-                }
-            }
-        };
-        let members = self.members_now().into_keys();
-        futures::future::join_all(members.map(ask)).await.into_iter().flatten().collect()
-    }
-
-    /// Whether this node has a plugin stored and compiled; waits for the rows that are on their way.
-    pub(super) async fn has_plugin(&self, shard: &Shard, digest: PluginDigest) -> Result<(), String> {
-        let mut progress = shard.state.watch();
-        let stored = async {
-            loop {
-                progress.borrow_and_update();
-                match shard.state.store().get(&crate::documents::keys::plugin::key(digest)) {
-                    Ok(Some(_)) => return Ok(()),
-                    Ok(None) => {}
-                    Err(error) => return Err(error.to_string()),
-                }
-                if progress.changed().await.is_err() {
-                    return Err("the node stops".to_owned());
-                }
-            }
-        };
-        let late = |_elapsed| format!("plugin {digest} did not arrive in time");
-        timeout(STAGE_TIMEOUT / 2, stored).await.map_err(late)??;
-        let plugins = Arc::clone(&self.0.plugins);
-        let compiled = compute(&*self.0.executor, move || plugins.compiled(digest).map(|_| ())).await;
-        compiled.unwrap_or_else(|| Err("compiling failed".to_owned()))
-    }
-
     /// Waits until every shard's replica here has reached a catalog version: then a quorum of each has.
-    async fn await_catalog(&self, version: CatalogVersion) -> Result<(), Problem> {
+    pub(super) async fn await_catalog(&self, version: CatalogVersion) -> Result<(), Problem> {
         let all = self.shards().iter().map(|shard| async move {
             let mut progress = shard.state.watch();
             let reached = progress.wait_for(|progress| progress.catalog >= version).await.is_ok();
@@ -303,4 +186,16 @@ fn check_template(step: &Step) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
+}
+
+/// What is made active must be here: old versions go when no collection names them.
+fn check_component(shard: &Shard, step: &Step) -> Result<(), Problem> {
+    let digest = match step {
+        Step::ActivatePlugin { version, .. } => version.digest,
+        Step::RollBackPlugin { to, .. } => *to,
+        _ => return Ok(()),
+    };
+    let stored = read::has_plugin(&shard.state.store(), digest).map_err(|error| storage_problem(&error))?;
+    let missing = || Problem::new(Kind::Refused, format!("version {digest} is not kept any more: deploy it again"));
+    if stored { Ok(()) } else { Err(missing()) }
 }

@@ -1,6 +1,7 @@
 //! A core node: its shards, and the way of every request to the leader that can take it.
 
 mod catalog;
+mod deploy;
 mod documents;
 mod evaluation;
 mod group;

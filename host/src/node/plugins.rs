@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use skerry_api::bodies::PluginCalls;
 use skerry_model::PluginDigest;
-use skerry_model::policy::{MergePolicy, Resolver, World};
-use skerry_runtime::{CompiledPlugin, Plugins};
+use skerry_model::policy::{MergePolicy, Resolver};
+use skerry_runtime::{Checked, CompiledPlugin, LawChecker, Plugins, Refused, Samples};
 
 use crate::consensus::state_machine::ShardState;
 use crate::documents::evaluate::Resolvers;
 use crate::documents::read;
+use crate::limits::LAW_CASES;
 
 /// The plugins of a node.
 pub struct NodePlugins {
@@ -39,13 +41,36 @@ impl NodePlugins {
         compiled.map_err(|error| failure.unwrap_or_else(|| error.to_string()))
     }
 
-    /// Checks a component that is not stored yet: that it compiles and describes itself. Answers what it is.
+    /// Tries a component that is not stored yet with cases made from live data too, on engines of its own, so that what
+    /// it does is not counted among the node's calls. Takes a second or several: not on a tokio worker.
     ///
     /// # Errors
-    /// A sentence about why it is refused.
-    pub fn check(&self, component: &[u8]) -> Result<World, String> {
-        let compiled = self.plugins.runtime().compile(component);
-        compiled.map(|plugin| plugin.world()).map_err(|error| error.to_string())
+    /// [`laws::Refused`](Refused).
+    pub fn check(&self, component: &[u8], samples: &Samples) -> Result<Checked, Refused> {
+        let checker = LawChecker::new(self.plugins.runtime().profile())?;
+        checker.check(component, samples, LAW_CASES)
+    }
+
+    /// A component that is not stored yet, compiled and not kept.
+    ///
+    /// # Errors
+    /// Why it cannot run here.
+    pub fn compile(&self, component: &[u8]) -> Result<CompiledPlugin, skerry_runtime::Error> {
+        self.plugins.runtime().compile(component)
+    }
+
+    /// What became of this node's calls to some versions.
+    #[must_use]
+    pub fn calls(&self, digests: &[PluginDigest]) -> Vec<PluginCalls> {
+        let counted = |digest: &PluginDigest| {
+            let plugin = self.plugins.compiled(*digest);
+            plugin.map_or_else(PluginCalls::default, |plugin| {
+                let calls = plugin.calls();
+                let (answered, failed, not_run) = (calls.answered(), calls.failed(), calls.not_run());
+                PluginCalls { answered, failed, not_run, fuel: calls.fuel() }
+            })
+        };
+        digests.iter().map(counted).collect()
     }
 }
 

@@ -147,6 +147,7 @@ impl Node {
                 }
             }
             Request::IsLowOnDisk => Response::IsLowOnDisk(self.headroom().is_low()),
+            Request::PluginCalls(digests) => Response::PluginCalls(self.0.plugins.calls(&digests)),
             Request::HasPlugin(digest) => Response::HasPlugin(self.has_plugin(shard, digest).await),
         }
     }

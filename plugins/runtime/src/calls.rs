@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::Failure;
+
 /// Counters that only grow. Each is read on its own, so two reads may be from different moments.
 #[derive(Debug, Default)]
 pub struct Calls {
@@ -12,7 +14,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Calls that gave a resolution.
+    /// Calls that gave an answer, be it a refusal in the plugin's own words.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
@@ -30,22 +32,23 @@ impl Calls {
         self.not_run.load(Ordering::Relaxed)
     }
 
-    /// Fuel used by the calls that gave a resolution. What the others used is not exact, and not counted.
+    /// Fuel used by the calls that gave an answer. What the others used is not exact, and not counted.
     #[must_use]
     pub fn fuel(&self) -> u64 {
         self.fuel.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_answer(&self, fuel: u64) {
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        self.fuel.fetch_add(fuel, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_failure(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_not_run(&self) {
-        self.not_run.fetch_add(1, Ordering::Relaxed);
+    /// Counts a call that took so much fuel, or failed.
+    pub(crate) fn count(&self, fuel: Result<u64, &Failure>) {
+        let called = match fuel {
+            Ok(fuel) => {
+                self.fuel.fetch_add(fuel, Ordering::Relaxed);
+                &self.answered
+            }
+            Err(Failure::Refused(_)) => &self.answered,
+            Err(Failure::Plugin(_)) => &self.failed,
+            Err(Failure::Host(_)) => &self.not_run,
+        };
+        called.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -7,6 +7,7 @@ use skerry_model::policy::{MergePolicy, Resolver, World};
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use crate::calls::Calls;
 use crate::engine::Runtime;
 use crate::error::Error;
 use crate::policy::CompiledPolicy;
@@ -42,6 +43,24 @@ impl CompiledPlugin {
         match self {
             Self::Resolver(_) => World::Resolver,
             Self::MergePolicy(_) => World::MergePolicy,
+        }
+    }
+
+    /// What became of the calls to it.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        match self {
+            Self::Resolver(resolver) => resolver.calls(),
+            Self::MergePolicy(policy) => policy.calls(),
+        }
+    }
+
+    /// For a merge policy, the version of its states.
+    #[must_use]
+    pub fn state_version(&self) -> Option<u32> {
+        match self {
+            Self::Resolver(_) => None,
+            Self::MergePolicy(policy) => Some(policy.state_version()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Why a runtime cannot be made or a component is refused, and why a call gave nothing.
 
 use skerry_model::PluginDigest;
+use skerry_model::policy::PluginError;
 
 /// Why a runtime cannot be made, or why a component is refused.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,8 @@ pub enum Error {
 /// Why a call gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
+    /// The plugin's own words, cut at their limit.
+    Refused(String),
     /// The plugin's own fault, the same on every replica.
     Plugin(String),
     /// This host's.
@@ -122,8 +125,17 @@ impl Failure {
     /// Of a function that describes the plugin.
     pub(crate) fn of(self, function: &'static str) -> Error {
         match self {
-            Self::Plugin(reason) => Error::Describe { function, reason },
+            Self::Refused(reason) | Self::Plugin(reason) => Error::Describe { function, reason },
             Self::Host(reason) => Error::Host { reason },
+        }
+    }
+
+    /// Of a call to a plugin.
+    pub(crate) fn by(self, digest: PluginDigest) -> PluginError {
+        match self {
+            Self::Refused(reason) => PluginError::Refused { reason },
+            Self::Plugin(reason) => PluginError::Plugin { digest, reason },
+            Self::Host(reason) => PluginError::Host { digest, reason },
         }
     }
 }

@@ -29,6 +29,12 @@ impl Plugins {
         &self.runtime
     }
 
+    /// A version, if it is compiled already.
+    #[must_use]
+    pub fn compiled(&self, digest: PluginDigest) -> Option<CompiledPlugin> {
+        self.compiled.get(&digest)
+    }
+
     /// A version, compiled now if need be: `load` brings its component, or `None` where it is not stored. Compiling takes
     /// from tens of milliseconds to seconds and blocks; threads that want the same version wait for one of them.
     ///

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use skerry_model::PluginDigest;
 use skerry_model::document;
-use skerry_model::policy::{MergePolicy, OperationContext, PolicyError};
+use skerry_model::policy::{MergePolicy, OperationContext, PluginError};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
@@ -69,8 +69,8 @@ impl CompiledPolicy {
     /// Operations that it accepts on the empty state and after one another.
     ///
     /// # Errors
-    /// [`PolicyError`].
-    pub fn examples(&self) -> Result<Vec<Value>, PolicyError> {
+    /// [`PluginError`].
+    pub fn examples(&self) -> Result<Vec<Value>, PluginError> {
         let examples = self.run(0, self.runtime.profile.output_bytes, |policy, store| policy.call_examples(store))?;
         if examples.is_empty() || examples.len() > EXAMPLES_MAX {
             let found = examples.len();
@@ -88,39 +88,31 @@ impl CompiledPolicy {
         input_bytes: usize,
         output_bytes: usize,
         work: impl FnOnce(&bindings::MergePolicy, &mut Store<Limiter>) -> wasmtime::Result<T>,
-    ) -> Result<T, PolicyError> {
+    ) -> Result<T, PluginError> {
         let max = self.runtime.profile.input_bytes.max(2 * self.runtime.profile.state_bytes);
         let outcome = if input_bytes > max {
             Err(Failure::Plugin(format!("what it is handed is {input_bytes} bytes, the limit is {max}")))
         } else {
             call(&self.runtime, output_bytes, |store| self.instance.instantiate(store), work)
         };
-        for calls in [&self.calls, &*self.runtime.calls] {
-            match &outcome {
-                Ok((_, fuel)) => calls.count_answer(*fuel),
-                Err(Failure::Plugin(_)) => calls.count_failure(),
-                Err(Failure::Host(_)) => calls.count_not_run(),
-            }
-        }
-        outcome.map(|(answer, _)| answer).map_err(|failure| match failure {
-            Failure::Plugin(reason) => self.breach(reason),
-            Failure::Host(reason) => PolicyError::Host { digest: self.digest, reason },
-        })
+        let fuel = outcome.as_ref().map(|(_, fuel)| *fuel);
+        [&self.calls, &*self.runtime.calls].into_iter().for_each(|calls| calls.count(fuel));
+        outcome.map(|(answer, _)| answer).map_err(|failure| failure.by(self.digest))
     }
 
-    fn breach(&self, reason: String) -> PolicyError {
-        PolicyError::Plugin { digest: self.digest, reason }
+    fn breach(&self, reason: String) -> PluginError {
+        PluginError::Plugin { digest: self.digest, reason }
     }
 
     /// A state that came back, if it is within its limit.
-    fn state(&self, bytes: Vec<u8>) -> Result<Bytes, PolicyError> {
+    fn state(&self, bytes: Vec<u8>) -> Result<Bytes, PluginError> {
         let max = self.runtime.profile.state_bytes;
         if bytes.len() > max { Err(self.breach(too_much(max))) } else { Ok(bytes.into()) }
     }
 
     /// The policy's own words, for whoever sent the operation.
-    fn refused(&self, words: &str) -> PolicyError {
-        PolicyError::Refused { reason: beginning(words, REASON_BYTES_MAX).to_owned() }
+    fn refused(&self, words: &str) -> PluginError {
+        PluginError::Refused { reason: beginning(words, REASON_BYTES_MAX).to_owned() }
     }
 
     fn state_bytes(&self) -> usize {
@@ -137,11 +129,11 @@ impl MergePolicy for CompiledPolicy {
         self.state_version
     }
 
-    fn empty(&self) -> Result<Bytes, PolicyError> {
+    fn empty(&self) -> Result<Bytes, PluginError> {
         self.run(0, self.state_bytes(), |policy, store| policy.call_empty(store)).and_then(|state| self.state(state))
     }
 
-    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PolicyError> {
+    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PluginError> {
         let text = serde_json_canonicalizer::to_string(operation);
         let text = text.map_err(|error| self.refused(&format!("the operation has no canonical JSON: {error}")))?;
         let context = bindings::Context {
@@ -156,12 +148,12 @@ impl MergePolicy for CompiledPolicy {
         applied.map_err(|words| self.refused(&words)).and_then(|state| self.state(state))
     }
 
-    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PolicyError> {
+    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PluginError> {
         let merged = self.run(a.len() + b.len(), self.state_bytes(), |policy, store| policy.call_merge(store, a, b))?;
         self.state(merged)
     }
 
-    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PolicyError> {
+    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PluginError> {
         let max = self.runtime.profile.output_bytes;
         let text = self.run(state.len(), max, |policy, store| policy.call_view(store, state))?;
         if text.len() > max {
@@ -170,7 +162,7 @@ impl MergePolicy for CompiledPolicy {
         document::parse(text.as_bytes()).map_err(|error| self.breach(format!("its view is no document: {error}")))
     }
 
-    fn migrate(&self, from: u32, state: &Bytes) -> Result<Bytes, PolicyError> {
+    fn migrate(&self, from: u32, state: &Bytes) -> Result<Bytes, PluginError> {
         let migrated =
             self.run(state.len(), self.state_bytes(), |policy, store| policy.call_migrate(store, from, state))?;
         migrated.map_err(|words| self.refused(&words)).and_then(|state| self.state(state))

@@ -66,8 +66,12 @@ pub struct OperatorCosts {
 pub enum Feature {
     /// Copies and fills of whole ranges.
     BulkMemory,
+    /// Sums and products in constant expressions.
+    ExtendedConst,
     /// Conversions that saturate instead of trapping.
     FloatToInt,
+    /// Several linear memories in a module; what a component passes between its own modules needs two.
+    MultiMemory,
     /// Functions and blocks with several results.
     MultiValue,
     /// Globals that change and cross modules.
@@ -143,7 +147,9 @@ impl Feature {
     fn flag(self) -> WasmFeatures {
         match self {
             Self::BulkMemory => WasmFeatures::BULK_MEMORY,
+            Self::ExtendedConst => WasmFeatures::EXTENDED_CONST,
             Self::FloatToInt => WasmFeatures::SATURATING_FLOAT_TO_INT,
+            Self::MultiMemory => WasmFeatures::MULTI_MEMORY,
             Self::MultiValue => WasmFeatures::MULTI_VALUE,
             Self::MutableGlobals => WasmFeatures::MUTABLE_GLOBAL,
             Self::ReferenceTypes => WasmFeatures::REFERENCE_TYPES,

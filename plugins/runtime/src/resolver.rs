@@ -6,7 +6,7 @@ use serde_json::Value;
 use skerry_model::PluginDigest;
 use skerry_model::document;
 use skerry_model::limits::CONFLICTS_MAX;
-use skerry_model::policy::{Candidate, Choice, Conflict, ConflictSet, Resolution, ResolveError, Resolver, Wants};
+use skerry_model::policy::{Candidate, Choice, Conflict, ConflictSet, PluginError, Resolution, Resolver, Wants};
 use wasmtime::component::{Component, Linker};
 
 use crate::bindings;
@@ -64,23 +64,15 @@ impl CompiledResolver {
     /// Decides about one document, and says what it took.
     ///
     /// # Errors
-    /// [`ResolveError`].
-    pub fn call(&self, conflicts: &ConflictSet) -> Result<Outcome, ResolveError> {
+    /// [`PluginError`].
+    pub fn call(&self, conflicts: &ConflictSet) -> Result<Outcome, PluginError> {
         if conflicts.conflicts.is_empty() {
             return Ok(Outcome { resolution: Resolution { choices: Vec::new(), notes: Vec::new() }, fuel: 0 });
         }
         let outcome = self.call_unchecked(conflicts);
-        for calls in [&self.calls, &*self.runtime.calls] {
-            match &outcome {
-                Ok(outcome) => calls.count_answer(outcome.fuel),
-                Err(Failure::Plugin(_)) => calls.count_failure(),
-                Err(Failure::Host(_)) => calls.count_not_run(),
-            }
-        }
-        outcome.map_err(|failure| match failure {
-            Failure::Plugin(reason) => ResolveError::Plugin { digest: self.digest, reason },
-            Failure::Host(reason) => ResolveError::Host { digest: self.digest, reason },
-        })
+        let fuel = outcome.as_ref().map(|outcome| outcome.fuel);
+        [&self.calls, &*self.runtime.calls].into_iter().for_each(|calls| calls.count(fuel));
+        outcome.map_err(|failure| failure.by(self.digest))
     }
 
     /// What became of the calls to it.
@@ -106,8 +98,9 @@ impl CompiledResolver {
             |store| self.instance.instantiate(store),
             |resolver, store| resolver.call_resolve(store, &input),
         )?;
-        let answer = answer
-            .map_err(|words| Failure::Plugin(format!("it decides nothing: {}", beginning(&words, REASON_BYTES_MAX))))?;
+        let answer = answer.map_err(|words| {
+            Failure::Refused(format!("it decides nothing: {}", beginning(&words, REASON_BYTES_MAX)))
+        })?;
         if answer_bytes(&answer) > profile.output_bytes {
             return Err(Failure::Plugin(too_much(profile.output_bytes)));
         }
@@ -125,7 +118,7 @@ impl Resolver for CompiledResolver {
         &self.wants
     }
 
-    fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, ResolveError> {
+    fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, PluginError> {
         self.call(conflicts).map(|outcome| outcome.resolution)
     }
 }

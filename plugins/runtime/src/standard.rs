@@ -10,12 +10,32 @@ pub struct Bundled {
     pub component: &'static [u8],
 }
 
-/// Subtracts every concurrent sale from a stock count (plugins/standard/stock).
-pub const STOCK: Bundled = Bundled { name: "stock", component: include_bytes!("../../prebuilt/stock.wasm") };
+macro_rules! bundled {
+    ($constant:ident, $name:literal, $about:literal) => {
+        #[doc = $about]
+        pub const $constant: Bundled =
+            Bundled { name: $name, component: include_bytes!(concat!("../../prebuilt/", $name, ".wasm")) };
+    };
+}
 
-/// Keeps the largest number that was ever set (plugins/standard/max-register).
-pub const MAX_REGISTER: Bundled =
-    Bundled { name: "max-register", component: include_bytes!("../../prebuilt/max-register.wasm") };
+bundled!(
+    BOUNDED_COUNTER,
+    "bounded-counter",
+    "A counter that never goes below zero (plugins/standard/bounded-counter)."
+);
+bundled!(
+    CALENDAR_BOOKING,
+    "calendar-booking",
+    "The first booking of a slot wins, the others are told (plugins/standard/calendar-booking)."
+);
+bundled!(MAX_REGISTER, "max-register", "Keeps the largest number that was ever set (plugins/standard/max-register).");
+bundled!(MULTI_VALUE, "multi-value", "Answers with every value that was written (plugins/standard/multi-value).");
+bundled!(
+    ORDERED_LIST,
+    "ordered-list",
+    "A list that merges what is inserted and removed (plugins/standard/ordered-list)."
+);
+bundled!(STOCK, "stock", "Subtracts every concurrent sale from a stock count (plugins/standard/stock).");
 
-/// All of them.
-pub const ALL: [Bundled; 2] = [MAX_REGISTER, STOCK];
+/// All of them, by name.
+pub const ALL: [Bundled; 6] = [BOUNDED_COUNTER, CALENDAR_BOOKING, MAX_REGISTER, MULTI_VALUE, ORDERED_LIST, STOCK];

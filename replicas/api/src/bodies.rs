@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skerry_model::policy::{Policy, World};
-use skerry_model::{ClusterId, CollectionName, NodeId, PluginDigest, PluginName, ShardId, Term, Timeline};
+use skerry_model::{ClusterId, CollectionName, DocumentKey, NodeId, PluginDigest, PluginName, ShardId, Term, Timeline};
 
 /// `PUT /v1/collections/{c}`: what a collection is to be. Template and text are fixed at creation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub struct Deployed {
     pub staged_on: Vec<NodeId>,
     /// Collections whose policy follows the plugin.
     pub collections: Vec<CollectionName>,
+    /// What the law check has tried.
+    pub laws: Laws,
 }
 
 /// `GET /v1/plugins/{name}`; with `Accept: application/wasm` the answer is the component itself, and `?digest=` names
@@ -70,6 +72,12 @@ pub struct Plugin {
     pub versions: Vec<PluginVersion>,
     /// Collections whose policy names the plugin.
     pub collections: Vec<CollectionName>,
+    /// The version that the cluster has rolled back by itself, until the next deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<PluginDigest>,
+    /// Why it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One version of a plugin.
@@ -79,6 +87,106 @@ pub struct PluginVersion {
     pub digest: PluginDigest,
     /// Size of the component, in bytes.
     pub bytes: u64,
+    /// For a merge policy, the version of its states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_version: Option<u32>,
+    /// Calls to it on all nodes that answered.
+    pub calls: PluginCalls,
+}
+
+/// What became of calls to a plugin since the nodes have started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PluginCalls {
+    /// Calls that gave an answer, be it a refusal in the plugin's own words.
+    pub answered: u64,
+    /// Calls that trapped, passed a limit or broke the contract.
+    pub failed: u64,
+    /// Calls that a node could not run for reasons of its own.
+    pub not_run: u64,
+    /// Fuel of the calls that gave an answer.
+    pub fuel: u64,
+}
+
+/// What the law check has tried before a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Laws {
+    /// The runtime profile.
+    pub profile: String,
+    /// Cases tried.
+    pub cases: u32,
+    /// Of these, the ones that the plugin decided or took, and did not refuse in its own words.
+    pub answered: u32,
+    /// Conflicts or states of real documents among what cases were made from.
+    pub live: u64,
+    /// Fuel of the call that took the most.
+    pub fuel_most: u64,
+    /// The limit of a call.
+    pub fuel_limit: u64,
+    /// What breaks no law and is worth knowing.
+    pub advice: Vec<String>,
+}
+
+/// `PUT /v1/plugins/{name}?dry_run=true`: what a deployment would change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DryRun {
+    /// The plugin.
+    pub name: PluginName,
+    /// The version.
+    pub digest: PluginDigest,
+    /// What it is.
+    pub world: World,
+    /// What the law check has tried.
+    pub laws: Laws,
+    /// Collections that would follow it.
+    pub collections: Vec<CollectionName>,
+    /// Documents that were looked at.
+    pub documents: u64,
+    /// Whether these are all of the collections.
+    pub complete: bool,
+    /// Of these, the ones that would read differently.
+    pub changed: u64,
+    /// Of these, the ones that the plugin would fail on or refuse.
+    pub undecided: u64,
+    /// Some of those that would read differently.
+    pub examples: Vec<ViewChange>,
+}
+
+/// A document that would read differently.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ViewChange {
+    /// Its collection.
+    pub collection: CollectionName,
+    /// Its key.
+    pub key: DocumentKey,
+    /// What it reads as now.
+    pub before: Value,
+    /// What it would read as.
+    pub after: Value,
+    /// Why the plugin would decide nothing, when it would not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
+}
+
+/// Body of `POST /v1/plugins/{name}/rollback`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The version to go back to; without it, the one that was deployed before the active one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<PluginDigest>,
+}
+
+/// Answer of `POST /v1/plugins/{name}/rollback`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The plugin.
+    pub name: PluginName,
+    /// The version that is active now.
+    pub digest: PluginDigest,
+    /// The version that was.
+    pub replaced: PluginDigest,
+    /// Collections that follow it.
+    pub collections: Vec<CollectionName>,
 }
 
 /// `GET /v1/plugins`.

@@ -41,7 +41,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
-        let malformed = |error| Problem::new(Kind::Malformed, format!("the body: {error}"));
-        serde_json::from_slice(&bytes).map(Self).map_err(malformed)
+        parsed(&bytes).map(Self)
     }
+}
+
+/// A body that is JSON of one form, or none at all, which says the default.
+pub struct OptionalJsonBody<T>(
+    /// What it says.
+    pub T,
+);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parsed(&bytes).map(Self) }
+    }
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::new(Kind::Malformed, format!("the body: {error}")))
 }

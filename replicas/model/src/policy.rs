@@ -184,11 +184,16 @@ impl Wants {
     }
 }
 
-/// Why a resolver gave no resolution.
+/// Why a resolver gave no resolution, or a merge policy no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
-    /// The plugin's own fault and the same on every replica: the conflict stays open, the view takes the built-in order
-    /// and names this reason.
+pub enum PluginError {
+    /// It does not take what it was handed, and says so in its own words: one sentence, the same on every replica.
+    #[error("{reason}")]
+    Refused {
+        /// The sentence.
+        reason: String,
+    },
+    /// The plugin's own fault, and the same on every replica: a conflict stays open, a document stays as it is.
     #[error("plugin {digest}: {reason}")]
     Plugin {
         /// The plugin.
@@ -219,8 +224,8 @@ pub trait Resolver: Send + Sync {
     /// Decides about one document.
     ///
     /// # Errors
-    /// [`ResolveError`].
-    fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, ResolveError>;
+    /// [`PluginError`].
+    fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, PluginError>;
 }
 
 /// How the documents of a collection are kept; fixed when it is made.
@@ -258,36 +263,9 @@ pub struct OperationContext<'a> {
     pub time_ms: i64,
 }
 
-/// Why a merge policy gave no state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    /// The policy does not take the operation: one sentence for whoever sent it.
-    #[error("{reason}")]
-    Refused {
-        /// The sentence.
-        reason: String,
-    },
-    /// The plugin's own fault, and the same on every replica.
-    #[error("plugin {digest}: {reason}")]
-    Plugin {
-        /// The plugin.
-        digest: PluginDigest,
-        /// What it did, in a sentence that names the limit.
-        reason: String,
-    },
-    /// This replica could not run it now: the caller tries again and never takes it as a result.
-    #[error("plugin {digest} cannot run here now: {reason}")]
-    Host {
-        /// The plugin.
-        digest: PluginDigest,
-        /// What was missing.
-        reason: String,
-    },
-}
-
-/// [`PolicyError::Refused`].
-pub(crate) fn refused(reason: String) -> PolicyError {
-    PolicyError::Refused { reason }
+/// [`PluginError::Refused`].
+pub(crate) fn refused(reason: String) -> PluginError {
+    PluginError::Refused { reason }
 }
 
 /// A merge policy that is ready to be called: a join-semilattice in bytes. `merge` is commutative, associative, idempotent
@@ -302,32 +280,32 @@ pub trait MergePolicy: Send + Sync {
     /// The state of a document that nobody has written to.
     ///
     /// # Errors
-    /// [`PolicyError`].
-    fn empty(&self) -> Result<Bytes, PolicyError>;
+    /// [`PluginError`].
+    fn empty(&self) -> Result<Bytes, PluginError>;
 
     /// The state after one operation, at or above the one before.
     ///
     /// # Errors
-    /// [`PolicyError`].
-    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PolicyError>;
+    /// [`PluginError`].
+    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PluginError>;
 
     /// The least state that holds both.
     ///
     /// # Errors
-    /// [`PolicyError`].
-    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PolicyError>;
+    /// [`PluginError`].
+    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PluginError>;
 
     /// What readers see.
     ///
     /// # Errors
-    /// [`PolicyError`].
-    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PolicyError>;
+    /// [`PluginError`].
+    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PluginError>;
 
     /// A state of an older version of the encoding in the present one.
     ///
     /// # Errors
-    /// [`PolicyError`].
-    fn migrate(&self, from: u32, state: &Bytes) -> Result<Bytes, PolicyError>;
+    /// [`PluginError`].
+    fn migrate(&self, from: u32, state: &Bytes) -> Result<Bytes, PluginError>;
 
     /// Whether a state that a replica has pushed over `known` differs in nothing but the replica's own part. A plugin's
     /// state is trusted within what its sender may write, since only the plugin can read it.

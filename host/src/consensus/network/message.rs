@@ -6,6 +6,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
+use skerry_api::bodies::{Laws, PluginCalls};
 use skerry_api::documents::{Address, WriteRequest, Written};
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Push, Pushed};
@@ -73,6 +74,8 @@ pub enum Request {
     Deploy(PluginName, Bytes),
     /// Whether the node has this plugin stored and compiled.
     HasPlugin(PluginDigest),
+    /// What became of the node's calls to these versions.
+    PluginCalls(Vec<PluginDigest>),
     /// The leader is to hand its leadership to this node.
     HandOver(NodeId),
     /// Whether the node's disk is nearly full, so that it must not lead.
@@ -111,6 +114,8 @@ pub enum Response {
     Deployed(Box<Result<Deployment, Problem>>),
     /// To a question about a plugin: why not, if not.
     HasPlugin(Result<(), String>),
+    /// To a question about calls, in the order of the versions.
+    PluginCalls(Vec<PluginCalls>),
     /// The leadership is being handed over.
     HandedOver,
     /// To a question about the disk.
@@ -124,7 +129,7 @@ pub enum Response {
 }
 
 /// What a deployment came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {
     /// The version that is active now.
     pub digest: PluginDigest,
@@ -132,6 +137,8 @@ pub struct Deployment {
     pub replaced: Option<PluginDigest>,
     /// Nodes that have stored and compiled it.
     pub staged_on: Vec<NodeId>,
+    /// What the law check has tried.
+    pub laws: Laws,
     /// The catalog that has it.
     pub catalog: CatalogVersion,
 }

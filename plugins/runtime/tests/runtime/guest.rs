@@ -1,7 +1,7 @@
 //! Guests written by hand, so that each does one wrong thing.
 
 use serde_json::{Value, json};
-use skerry_model::policy::{Candidate, Conflict, ConflictSet, ResolveError};
+use skerry_model::policy::{Candidate, Conflict, ConflictSet, PluginError};
 use skerry_runtime::{Backend, CompiledResolver, Error, Outcome, Runtime, RuntimeProfile};
 
 /// A guest with room for what each test changes. Its `describe` asks for everything, its `resolve` hands back what lies
@@ -92,7 +92,7 @@ impl Guest {
 
     /// What a call gives under this profile, the same on both back ends.
     #[track_caller]
-    pub(crate) fn call(&self, profile: &RuntimeProfile, conflicts: &ConflictSet) -> Result<Outcome, ResolveError> {
+    pub(crate) fn call(&self, profile: &RuntimeProfile, conflicts: &ConflictSet) -> Result<Outcome, PluginError> {
         let native = self.compile(Backend::Native, profile).unwrap().call(conflicts);
         let pulley = self.compile(Backend::Pulley, profile).unwrap().call(conflicts);
         assert_eq!(native, pulley);
@@ -103,7 +103,7 @@ impl Guest {
     #[track_caller]
     pub(crate) fn reason(&self, profile: &RuntimeProfile, conflicts: &ConflictSet) -> String {
         match self.call(profile, conflicts) {
-            Err(ResolveError::Plugin { reason, .. }) => reason,
+            Err(PluginError::Plugin { reason, .. } | PluginError::Refused { reason }) => reason,
             other => panic!("not the plugin's fault: {other:?}"),
         }
     }

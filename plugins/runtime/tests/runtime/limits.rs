@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use skerry_model::limits::CONFLICTS_MAX;
-use skerry_model::policy::{ConflictSet, ResolveError};
+use skerry_model::policy::{ConflictSet, PluginError};
 use skerry_runtime::{Backend, RuntimeProfile};
 
 use crate::guest::{Choice, Guest, conflicts, one_conflict, profile};
@@ -46,7 +46,7 @@ fn a_call_that_outlasts_the_alarm_is_the_hosts_word_and_no_result() {
         let resolver = guest.compile(backend, &profile).unwrap();
         let failed = resolver.call(&one_conflict()).unwrap_err();
         assert!(
-            matches!(&failed, ResolveError::Host { reason, .. } if reason == "it ran longer than 100 ms"),
+            matches!(&failed, PluginError::Host { reason, .. } if reason == "it ran longer than 100 ms"),
             "{failed}"
         );
         assert_eq!((resolver.calls().not_run(), resolver.calls().failed()), (1, 0));

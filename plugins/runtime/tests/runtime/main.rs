@@ -5,6 +5,7 @@
 mod answers;
 mod components;
 mod guest;
+mod laws;
 mod limits;
 mod plugins;
 mod policies;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use skerry_guest::MergePolicy as _;
 use skerry_max_register::{MaxRegister, Register};
 use skerry_model::Origin;
-use skerry_model::policy::{MergePolicy as _, OperationContext, PolicyError, World};
+use skerry_model::policy::{MergePolicy as _, OperationContext, PluginError, World};
 use skerry_runtime::{Backend, CompiledPolicy, Runtime, RuntimeProfile, standard};
 
 static NATIVE: LazyLock<CompiledPolicy> = LazyLock::new(|| compile(Backend::Native));
@@ -20,7 +20,7 @@ fn compile(backend: Backend) -> CompiledPolicy {
     runtime.compile_policy(standard::MAX_REGISTER.component).unwrap()
 }
 
-fn apply(policy: &CompiledPolicy, state: &Bytes, operation: &Value, origin: &str) -> Result<Bytes, PolicyError> {
+fn apply(policy: &CompiledPolicy, state: &Bytes, operation: &Value, origin: &str) -> Result<Bytes, PluginError> {
     let origin: Origin = origin.parse().unwrap();
     policy.apply(state, operation, &OperationContext { origin: &origin, incarnation: 1, sequence: 1, time_ms: 0 })
 }
@@ -51,11 +51,11 @@ fn its_examples_are_accepted_one_after_another() {
 #[test]
 fn what_it_does_not_take_is_its_own_word_and_a_state_of_nobody_is_a_trap() {
     let empty = NATIVE.empty().unwrap();
-    let PolicyError::Refused { reason } = apply(&NATIVE, &empty, &json!({ "add": 1 }), "till-1").unwrap_err() else {
+    let PluginError::Refused { reason } = apply(&NATIVE, &empty, &json!({ "add": 1 }), "till-1").unwrap_err() else {
         panic!("it is the sender's fault")
     };
     assert!(reason.starts_with("this policy does not know the operation"), "{reason}");
-    let PolicyError::Plugin { reason, .. } = NATIVE.merge(&empty, &Bytes::from_static(b"{")).unwrap_err() else {
+    let PluginError::Plugin { reason, .. } = NATIVE.merge(&empty, &Bytes::from_static(b"{")).unwrap_err() else {
         panic!("it is the plugin's fault")
     };
     assert!(reason.starts_with("it trapped"), "{reason}");

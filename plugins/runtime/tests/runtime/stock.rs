@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use skerry_guest::Resolver as _;
-use skerry_model::policy::{Candidate, Choice, Conflict, ConflictSet, ResolveError, Resolver as _};
+use skerry_model::policy::{Candidate, Choice, Conflict, ConflictSet, PluginError, Resolver as _};
 use skerry_runtime::{Backend, CompiledResolver, Runtime, RuntimeProfile, standard};
 
 static NATIVE: LazyLock<CompiledResolver> = LazyLock::new(|| compile(Backend::Native));
@@ -40,7 +40,7 @@ fn two_tills_that_sell_the_last_one_oversell_it() {
 #[test]
 fn what_it_cannot_decide_is_its_own_word() {
     let failed = NATIVE.resolve(&sales(None, vec![json!(4), json!(3)])).unwrap_err();
-    let ResolveError::Plugin { reason, .. } = failed else { panic!("{failed}") };
+    let PluginError::Refused { reason } = failed else { panic!("{failed}") };
     assert!(reason.starts_with("it decides nothing: /remaining was created by several writers"), "{reason}");
 }
 
@@ -96,7 +96,7 @@ proptest! {
                 }).collect();
                 Ok(json!([choices, outcome.resolution.notes]))
             }
-            Err(ResolveError::Plugin { reason, .. }) => Err(reason),
+            Err(PluginError::Refused { reason }) => Err(reason),
             Err(error) => panic!("{error}"),
         };
         prop_assert_eq!(component, by_source(&set).map_err(|words| format!("it decides nothing: {words}")));

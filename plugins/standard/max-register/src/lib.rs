@@ -68,6 +68,7 @@ impl MergePolicy for MaxRegister {
 }
 
 skerry_guest::merge_policy!(MaxRegister);
+skerry_guest::laws!(merge_policy MaxRegister);
 
 #[cfg(test)]
 mod tests {

@@ -48,6 +48,7 @@ impl Resolver for Stock {
 }
 
 skerry_guest::resolver!(Stock);
+skerry_guest::laws!(resolver Stock);
 
 /// What remains, below zero when more was sold than there was.
 fn remaining(conflict: &Conflict) -> Result<i64, String> {

@@ -21,8 +21,8 @@ use skerry_model::{CollectionName, NodeId, PluginDigest, PluginName};
 pub use self::error::{Effect, Error};
 use self::exchange::{Answer, Request};
 use crate::bodies::{
-    Cluster, Collection, CollectionSpec, Collections, Deployed, Drain, NewMember, Plugin, Plugins, Replacement,
-    SyncStatus, Transfer,
+    Cluster, Collection, CollectionSpec, Collections, Deployed, Drain, DryRun, NewMember, Plugin, Plugins, Replacement,
+    Rollback, RolledBack, SyncStatus, Transfer,
 };
 use crate::conditions;
 use crate::documents::{
@@ -277,6 +277,25 @@ impl Client {
     pub async fn deploy(&self, name: &PluginName, component: Bytes) -> Result<Deployed, Error> {
         let request = Request::new(Method::PUT, plugin_path(name)).timeout(CATALOG_TIMEOUT);
         self.send(request.body(media::WASM, component)).await?.json()
+    }
+
+    /// What deploying a component would change; nothing is deployed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn try_deploy(&self, name: &PluginName, component: Bytes) -> Result<DryRun, Error> {
+        let path = format!("{}?dry_run=true", plugin_path(name));
+        let request = Request::new(Method::PUT, path).timeout(CATALOG_TIMEOUT);
+        self.send(request.body(media::WASM, component)).await?.json()
+    }
+
+    /// Makes a version that was active before the plugin's active one again.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn roll_back(&self, name: &PluginName, rollback: &Rollback) -> Result<RolledBack, Error> {
+        let request = Request::new(Method::POST, format!("{}/rollback", plugin_path(name)));
+        self.send(request.json(rollback).timeout(CATALOG_TIMEOUT)).await?.json()
     }
 
     /// The cluster, as the node that answers sees it.

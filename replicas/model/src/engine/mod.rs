@@ -205,6 +205,15 @@ pub trait MergeDocument: Send {
     /// The whole document, for storage. Not canonical: compare versions instead.
     fn save(&self) -> Bytes;
 
+    /// Its state in the present encoding of the collection's merge policy; none in the json engine, and none of a document
+    /// that nobody has written to.
+    ///
+    /// # Errors
+    /// [`Error`], when the state is of another encoding and cannot be migrated.
+    fn state(&self) -> Result<Option<Bytes>, Error> {
+        Ok(None)
+    }
+
     /// About how much memory it holds, in bytes.
     fn memory_bytes(&self) -> usize;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skerry_api::documents::State;
 use skerry_model::PluginDigest;
-use skerry_model::policy::{Choice, ConflictSet, MergePolicy, Policy, Resolution, ResolveError, Resolver, Wants};
+use skerry_model::policy::{Choice, ConflictSet, MergePolicy, PluginError, Policy, Resolution, Resolver, Wants};
 
 use super::core::Core;
 use super::{Machine, put};
@@ -27,7 +27,7 @@ impl Resolver for Sum {
         &self.0
     }
 
-    fn resolve(&self, set: &ConflictSet) -> Result<Resolution, ResolveError> {
+    fn resolve(&self, set: &ConflictSet) -> Result<Resolution, PluginError> {
         let sum = |candidates: &[skerry_model::policy::Candidate]| {
             candidates.iter().filter_map(|candidate| candidate.value.as_u64()).sum::<u64>()
         };

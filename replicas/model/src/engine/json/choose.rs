@@ -10,7 +10,7 @@ use super::walk::{Order, Place, Reader, Walked};
 use crate::document::{self, View};
 use crate::engine::{Error, Viewed};
 use crate::limits::CONFLICTS_MAX;
-use crate::policy::{Choice, Chooser, Conflict, ConflictSet, Resolution, ResolveError, Resolver};
+use crate::policy::{Choice, Chooser, Conflict, ConflictSet, PluginError, Resolution, Resolver};
 
 /// The places that a resolver decides: where each stands in the conflict set it is handed.
 type Wanted = BTreeMap<usize, usize>;
@@ -37,8 +37,10 @@ pub(super) fn view(reader: Reader<'_>, chooser: Chooser<'_>) -> Result<Viewed, E
     let conflicts = conflict_set(reader, covered.iter().map(|&at| &walked.places[at]), resolver.wants().ancestor);
     match resolver.resolve(&conflicts) {
         Ok(resolution) => resolved(&walked, &wanted, resolver, &resolution),
-        Err(error @ ResolveError::Plugin { .. }) => built_in(&walked, &wanted, Some(error.to_string())),
-        Err(error @ ResolveError::Host { .. }) => Err(Error::Unavailable { reason: error.to_string() }),
+        Err(PluginError::Refused { reason } | PluginError::Plugin { reason, .. }) => {
+            built_in(&walked, &wanted, Some(fallback(resolver, &reason)))
+        }
+        Err(error @ PluginError::Host { .. }) => Err(Error::Unavailable { reason: error.to_string() }),
     }
 }
 
@@ -95,11 +97,13 @@ fn resolved(
     });
     match outcome {
         Ok(view) => Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback: None }),
-        Err(reason) => {
-            let reason = ResolveError::Plugin { digest: resolver.digest(), reason }.to_string();
-            built_in(walked, wanted, Some(reason))
-        }
+        Err(reason) => built_in(walked, wanted, Some(fallback(resolver, &reason))),
     }
+}
+
+/// What readers are told where a resolver has decided nothing.
+fn fallback(resolver: &dyn Resolver, reason: &str) -> String {
+    format!("plugin {}: {reason}", resolver.digest())
 }
 
 /// Whether there is one choice for each conflict, of a candidate that exists.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::ids::{Incarnation, Nonce, Origin, PluginDigest};
-use crate::policy::{Choice, Conflict, Resolution, ResolveError, Resolver, Wants};
+use crate::policy::{Choice, Conflict, PluginError, Resolution, Resolver, Wants};
 
 /// A replica with its copy of the document. Each write is a second later than the one before.
 struct Replica {
@@ -136,7 +136,7 @@ struct Test<F> {
     resolve: F,
 }
 
-impl<F: Fn(&ConflictSet) -> Result<Resolution, ResolveError> + Send + Sync> Resolver for Test<F> {
+impl<F: Fn(&ConflictSet) -> Result<Resolution, PluginError> + Send + Sync> Resolver for Test<F> {
     fn digest(&self) -> PluginDigest {
         PluginDigest::of(b"test")
     }
@@ -145,7 +145,7 @@ impl<F: Fn(&ConflictSet) -> Result<Resolution, ResolveError> + Send + Sync> Reso
         &self.wants
     }
 
-    fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, ResolveError> {
+    fn resolve(&self, conflicts: &ConflictSet) -> Result<Resolution, PluginError> {
         (self.resolve)(conflicts)
     }
 }
@@ -155,7 +155,7 @@ fn wants(ancestor: bool, paths: &[&str]) -> Wants {
 }
 
 /// Numbers: the ancestor and every difference to it. Everything else: the first candidate. Notes how many it saw.
-fn sum(conflicts: &ConflictSet) -> Result<Resolution, ResolveError> {
+fn sum(conflicts: &ConflictSet) -> Result<Resolution, PluginError> {
     let choice = |conflict: &Conflict| {
         let start = conflict.ancestor.as_ref().and_then(Value::as_i64).unwrap_or(0);
         let numbers: Option<Vec<_>> = conflict.candidates.iter().map(|candidate| candidate.value.as_i64()).collect();

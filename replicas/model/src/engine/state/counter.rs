@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::delta::{decode, encode};
 use crate::ids::{Origin, PluginDigest};
 use crate::limits::INTEGER_MAX;
-use crate::policy::{MergePolicy, OperationContext, PolicyError, refused};
+use crate::policy::{MergePolicy, OperationContext, PluginError, refused};
 
 /// The policy.
 #[derive(Debug, Clone, Copy)]
@@ -46,18 +46,18 @@ impl Entry {
     }
 }
 
-fn entries(state: &Bytes) -> Result<Entries, PolicyError> {
+fn entries(state: &Bytes) -> Result<Entries, PluginError> {
     decode("the counter", state).map_err(|error| refused(error.to_string()))
 }
 
-fn value(entries: &Entries) -> Result<i64, PolicyError> {
+fn value(entries: &Entries) -> Result<i64, PluginError> {
     let sum: i128 = entries.values().map(|entry| i128::from(entry.added) - i128::from(entry.taken)).sum();
     let beyond = || refused(format!("the counter would be {sum}, beyond 2^53 - 1"));
     i64::try_from(sum).ok().filter(|value| value.unsigned_abs() <= INTEGER_MAX).ok_or_else(beyond)
 }
 
 /// How much an operation adds.
-fn increment(operation: &Value) -> Result<i64, PolicyError> {
+fn increment(operation: &Value) -> Result<i64, PluginError> {
     let only = operation.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.get("inc"));
     let inc = only.and_then(Value::as_i64).filter(|inc| inc.unsigned_abs() <= INTEGER_MAX);
     inc.ok_or_else(|| {
@@ -74,11 +74,11 @@ impl MergePolicy for Counter {
         1
     }
 
-    fn empty(&self) -> Result<Bytes, PolicyError> {
+    fn empty(&self) -> Result<Bytes, PluginError> {
         Ok(encode(&Entries::new()))
     }
 
-    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PolicyError> {
+    fn apply(&self, state: &Bytes, operation: &Value, context: &OperationContext<'_>) -> Result<Bytes, PluginError> {
         let (mut entries, inc) = (entries(state)?, increment(operation)?);
         if inc == 0 {
             return Ok(state.clone());
@@ -92,7 +92,7 @@ impl MergePolicy for Counter {
         Ok(encode(&entries))
     }
 
-    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PolicyError> {
+    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PluginError> {
         let mut joined = entries(a)?;
         for (origin, entry) in entries(b)? {
             let known = joined.entry(origin).or_insert(entry);
@@ -101,12 +101,12 @@ impl MergePolicy for Counter {
         Ok(encode(&joined))
     }
 
-    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PolicyError> {
+    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PluginError> {
         let value = value(&entries(state)?)?;
         Ok(Map::from_iter([("value".to_owned(), value.into())]))
     }
 
-    fn migrate(&self, from: u32, _state: &Bytes) -> Result<Bytes, PolicyError> {
+    fn migrate(&self, from: u32, _state: &Bytes) -> Result<Bytes, PluginError> {
         Err(refused(format!("a counter's state has no version {from}")))
     }
 

@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::document::{self, View};
 use crate::ids::PluginDigest;
 use crate::limits::STATE_BYTES_MAX;
-use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, Policy, PolicyError};
+use crate::policy::{Chooser, ConflictSet, MergePolicy, OperationContext, PluginError, Policy};
 
 pub use self::counter::Counter;
 pub use self::set::Set;
@@ -91,8 +91,8 @@ impl StateDocument {
         self.held.as_ref().map(|held| held.covered.clone()).unwrap_or_default()
     }
 
-    /// The state in the policy's present encoding.
-    fn state(&self) -> Result<Bytes, Error> {
+    /// The state in the policy's present encoding, the empty one where nobody has written.
+    fn state_or_empty(&self) -> Result<Bytes, Error> {
         match &self.held {
             Some(held) => self.present(held),
             None => Ok(self.policy.empty()?),
@@ -113,7 +113,7 @@ impl StateDocument {
     /// What the document holds with another state beside its own.
     fn joined(&self, other: &Held) -> Result<Held, Error> {
         // Also where there was nothing: no state is kept that the policy has not taken in.
-        let state = self.policy.merge(&self.state()?, &self.present(other)?)?;
+        let state = self.policy.merge(&self.state_or_empty()?, &self.present(other)?)?;
         let covered = self.covered().join(&other.covered);
         self.bounded(state, self.seen().join(&other.seen), covered)
     }
@@ -129,6 +129,10 @@ impl StateDocument {
 }
 
 impl MergeDocument for StateDocument {
+    fn state(&self) -> Result<Option<Bytes>, Error> {
+        self.held.as_ref().map(|held| self.present(held)).transpose()
+    }
+
     fn version(&self) -> Version {
         self.seen().version()
     }
@@ -155,7 +159,7 @@ impl MergeDocument for StateDocument {
         let covered = self.covered();
         let held = match write {
             Write::Operation(operation) => {
-                let before = self.state()?;
+                let before = self.state_or_empty()?;
                 let context = OperationContext {
                     origin: &author.origin,
                     incarnation: next.incarnation,
@@ -169,7 +173,7 @@ impl MergeDocument for StateDocument {
                 self.bounded(state, seen, covered)?
             }
             Write::Delete if deleted => return Ok(None),
-            Write::Delete => self.bounded(self.state()?, seen.clone(), seen)?,
+            Write::Delete => self.bounded(self.state_or_empty()?, seen.clone(), seen)?,
             Write::Put(_) | Write::Patch(_) => {
                 let reason =
                     "documents of this policy take operations, at …/operations, and no whole documents or patches";
@@ -220,7 +224,7 @@ impl MergeDocument for StateDocument {
         if let Some(origin) = pushed.seen.unknown_to(&seen, &author.origin) {
             return Err(refused(format!("it has seen an operation of {origin} that is not here")));
         }
-        let (known, state) = (self.state()?, self.present(&pushed)?);
+        let (known, state) = (self.state_or_empty()?, self.present(&pushed)?);
         self.policy.check_pushed(&known, &state, &author.origin).map_err(refused)?;
         let joined = self.joined(&pushed)?;
         self.held = Some(joined.clone());
@@ -276,12 +280,12 @@ fn builds_on_what_is_here(made: &Made, seen: &Seen) -> Result<(), Error> {
     })
 }
 
-impl From<PolicyError> for Error {
-    fn from(error: PolicyError) -> Self {
+impl From<PluginError> for Error {
+    fn from(error: PluginError) -> Self {
         let reason = error.to_string();
         match error {
-            PolicyError::Refused { .. } | PolicyError::Plugin { .. } => Self::Refused { reason },
-            PolicyError::Host { .. } => Self::Unavailable { reason },
+            PluginError::Refused { .. } | PluginError::Plugin { .. } => Self::Refused { reason },
+            PluginError::Host { .. } => Self::Unavailable { reason },
         }
     }
 }

@@ -12,7 +12,7 @@ use super::delta::{decode, encode};
 use super::seen::{Dot, Seen};
 use crate::document;
 use crate::ids::{Origin, PluginDigest};
-use crate::policy::{MergePolicy, OperationContext, PolicyError, refused};
+use crate::policy::{MergePolicy, OperationContext, PluginError, refused};
 
 /// The policy.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ impl Items {
     }
 }
 
-fn items(state: &Bytes) -> Result<Items, PolicyError> {
+fn items(state: &Bytes) -> Result<Items, PluginError> {
     decode("the set", state).map_err(|error| refused(error.to_string()))
 }
 
@@ -50,7 +50,7 @@ enum Operation {
     Remove(String),
 }
 
-fn operation(operation: &Value) -> Result<Operation, PolicyError> {
+fn operation(operation: &Value) -> Result<Operation, PluginError> {
     let field = operation.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
     let text = |value| serde_json_canonicalizer::to_string(value).map_err(|error| refused(error.to_string()));
     match field {
@@ -69,11 +69,11 @@ impl MergePolicy for Set {
         1
     }
 
-    fn empty(&self) -> Result<Bytes, PolicyError> {
+    fn empty(&self) -> Result<Bytes, PluginError> {
         Ok(encode(&Items::default()))
     }
 
-    fn apply(&self, state: &Bytes, wanted: &Value, context: &OperationContext<'_>) -> Result<Bytes, PolicyError> {
+    fn apply(&self, state: &Bytes, wanted: &Value, context: &OperationContext<'_>) -> Result<Bytes, PluginError> {
         let mut items = items(state)?;
         match operation(wanted)? {
             Operation::Add(text) => {
@@ -86,7 +86,7 @@ impl MergePolicy for Set {
         Ok(encode(&items))
     }
 
-    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PolicyError> {
+    fn merge(&self, a: &Bytes, b: &Bytes) -> Result<Bytes, PluginError> {
         let (a, b) = (items(a)?, items(b)?);
         let texts: BTreeSet<&String> = a.standing.keys().chain(b.standing.keys()).collect();
         let standing = texts.into_iter().map(|text| (text.clone(), a.join(&b, text)));
@@ -94,7 +94,7 @@ impl MergePolicy for Set {
         Ok(encode(&Items { seen: a.seen.join(&b.seen), standing }))
     }
 
-    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PolicyError> {
+    fn view(&self, state: &Bytes) -> Result<Map<String, Value>, PluginError> {
         let items = items(state)?;
         let values = items.standing.keys().map(|text| serde_json::from_str(text));
         let values: Result<Vec<Value>, _> = values.collect();
@@ -102,7 +102,7 @@ impl MergePolicy for Set {
         Ok(Map::from_iter([("items".to_owned(), values.into())]))
     }
 
-    fn migrate(&self, from: u32, _state: &Bytes) -> Result<Bytes, PolicyError> {
+    fn migrate(&self, from: u32, _state: &Bytes) -> Result<Bytes, PluginError> {
         Err(refused(format!("a set's state has no version {from}")))
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::ids::PluginDigest;
-use crate::policy::{MergePolicy, OperationContext, PolicyError};
+use crate::policy::{MergePolicy, OperationContext, PluginError};
 
 /// Stands for a plugin that cannot run here now.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct Unavailable {
 }
 
 impl Unavailable {
-    fn error<T>(&self) -> Result<T, PolicyError> {
-        Err(PolicyError::Host { digest: self.digest, reason: self.reason.clone() })
+    fn error<T>(&self) -> Result<T, PluginError> {
+        Err(PluginError::Host { digest: self.digest, reason: self.reason.clone() })
     }
 }
 
@@ -33,23 +33,23 @@ impl MergePolicy for Unavailable {
         u32::MAX
     }
 
-    fn empty(&self) -> Result<Bytes, PolicyError> {
+    fn empty(&self) -> Result<Bytes, PluginError> {
         self.error()
     }
 
-    fn apply(&self, _: &Bytes, _: &Value, _: &OperationContext<'_>) -> Result<Bytes, PolicyError> {
+    fn apply(&self, _: &Bytes, _: &Value, _: &OperationContext<'_>) -> Result<Bytes, PluginError> {
         self.error()
     }
 
-    fn merge(&self, _: &Bytes, _: &Bytes) -> Result<Bytes, PolicyError> {
+    fn merge(&self, _: &Bytes, _: &Bytes) -> Result<Bytes, PluginError> {
         self.error()
     }
 
-    fn view(&self, _: &Bytes) -> Result<Map<String, Value>, PolicyError> {
+    fn view(&self, _: &Bytes) -> Result<Map<String, Value>, PluginError> {
         self.error()
     }
 
-    fn migrate(&self, _: u32, _: &Bytes) -> Result<Bytes, PolicyError> {
+    fn migrate(&self, _: u32, _: &Bytes) -> Result<Bytes, PluginError> {
         self.error()
     }
 }

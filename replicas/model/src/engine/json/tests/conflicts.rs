@@ -216,7 +216,7 @@ fn a_plugins_fault_falls_back_and_a_hosts_is_no_result() {
     let digest = PluginDigest::of(b"test");
     let trap = Test {
         wants: Wants::default(),
-        resolve: |_: &ConflictSet| Err(ResolveError::Plugin { digest, reason: "out of fuel".to_owned() }),
+        resolve: |_: &ConflictSet| Err(PluginError::Plugin { digest, reason: "out of fuel".to_owned() }),
     };
     let viewed = two_conflicts().view(Chooser::Resolver(&trap));
     assert_eq!(
@@ -225,7 +225,7 @@ fn a_plugins_fault_falls_back_and_a_hosts_is_no_result() {
     );
     let host = Test {
         wants: Wants::default(),
-        resolve: |_: &ConflictSet| Err(ResolveError::Host { digest, reason: "no memory".to_owned() }),
+        resolve: |_: &ConflictSet| Err(PluginError::Host { digest, reason: "no memory".to_owned() }),
     };
     let failed = two_conflicts().document.view(Chooser::Resolver(&host)).unwrap_err();
     assert!(matches!(failed, Error::Unavailable { .. }), "{failed}");

@@ -1,0 +1,158 @@
+//! The laws that a plugin has to keep, and the search for a case that breaks one. The same code runs in the author's
+//! `cargo test` ([`crate::laws!`]), in `skerry plugin test` over the component, and in the core before a deploy.
+//!
+//! Cases come from examples by structured mutation, always the same ones for the same examples. A case that breaks a law
+//! is made smaller as long as it still breaks it.
+
+mod cases;
+mod policy;
+mod resolver;
+mod shrink;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use policy::{PolicyCase, PolicyExamples, check_policy};
+pub use resolver::{Decision, check_resolver, decision};
+pub use subject::{Failed, NativePolicy, NativeResolver, PolicySubject, ResolverSubject};
+
+/// Cases that a native test tries.
+pub const CASES: u32 = 500;
+
+/// What every replica relies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Law {
+    /// Every call gives an answer, or an error in the plugin's own words.
+    Total,
+    /// Equal arguments give equal answers.
+    Deterministic,
+    /// A resolver decides the same in whatever order the candidates come.
+    Order,
+    /// A resolution that meets a third candidate ends as if all three had met at once. Reported, and no reason to refuse.
+    Stable,
+    /// `apply` takes the policy's own examples one after another.
+    Examples,
+    /// Merging a state with the one before an operation changes nothing.
+    Grows,
+    /// Merging a state with itself changes nothing.
+    Idempotent,
+    /// Merging a state with the empty one changes nothing.
+    Neutral,
+    /// `merge(a, b)` is `merge(b, a)`, in every byte.
+    Commutative,
+    /// `merge(merge(a, b), c)` is `merge(a, merge(b, c))`, in every byte.
+    Associative,
+    /// Where two concurrent operations met, neither is as if it had never been made.
+    Concurrent,
+    /// `migrate(merge(a, b))` is `merge(migrate(a), migrate(b))`.
+    Migrates,
+}
+
+impl fmt::Display for Law {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Total => "a call gave no answer",
+            Self::Deterministic => "equal arguments gave different answers",
+            Self::Order => "the decision depends on the order of the candidates",
+            Self::Stable => {
+                "a resolution that meets a third candidate ends differently than if all three had met at once"
+            }
+            Self::Examples => "apply does not take the examples one after another",
+            Self::Grows => "apply does not grow the state: merging the state before into the one after changes it",
+            Self::Idempotent => "merge is not idempotent: merging a state with itself changes it",
+            Self::Neutral => "merging a state with the empty one changes it",
+            Self::Commutative => "merge is not commutative",
+            Self::Associative => "merge is not associative",
+            Self::Concurrent => "an operation vanishes where two concurrent ones meet",
+            Self::Migrates => "migrate does not respect merge",
+        })
+    }
+}
+
+/// A case that breaks a law, as small as it could be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The law.
+    pub law: Law,
+    /// What was handed to the plugin.
+    pub case: Value,
+    /// What the two values are.
+    pub compared: String,
+    /// What came out.
+    pub one: Value,
+    /// What should have come out, or came out the other way round.
+    pub other: Value,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { law, case, compared, one, other } = self;
+        write!(f, "{law}; {compared}: {one} and {other}; the case: {case}")
+    }
+}
+
+/// What was tried, and what is worth knowing though it breaks nothing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Cases tried.
+    pub cases: u32,
+    /// Of these, the ones that the plugin decided or took; it may refuse in its own words what makes no sense to it.
+    pub answered: u32,
+    /// At most one finding for each law that may be broken.
+    pub advice: Vec<Finding>,
+}
+
+/// Why a check ended early.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stopped {
+    /// A law is broken.
+    Broken(Box<Finding>),
+    /// The plugin could not be run now, which says nothing about it.
+    Unavailable(String),
+}
+
+/// Ends the test unless the laws hold; [`crate::laws!`] calls it.
+///
+/// # Panics
+/// With the smallest case that was found.
+#[allow(clippy::panic, clippy::print_stderr, reason = "it is the body of a test")]
+pub fn assert_kept(checked: Result<Report, Stopped>) {
+    match checked {
+        Ok(report) => report.advice.iter().for_each(|finding| eprintln!("worth knowing: {finding}")),
+        Err(Stopped::Broken(finding)) => panic!("{finding}"),
+        Err(Stopped::Unavailable(reason)) => panic!("the plugin cannot be run: {reason}"),
+    }
+}
+
+/// The conflict sets in a folder's `.json` files, each `{"conflicts": […]}`; none when there is no such folder.
+///
+/// # Panics
+/// On a file that holds something else.
+#[must_use]
+pub fn conflicts_in(folder: &str) -> Vec<Vec<crate::Conflict>> {
+    #[derive(Deserialize)]
+    struct File {
+        conflicts: Vec<crate::Conflict>,
+    }
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    paths.sort();
+    let files = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let read = |path: &std::path::PathBuf| {
+        let text = std::fs::read(path).expect("a file that is listed can be read");
+        let file: Result<File, _> = serde_json::from_slice(&text);
+        file.unwrap_or_else(|error| unreadable(path, &error)).conflicts
+    };
+    files.map(read).collect()
+}
+
+#[allow(clippy::panic, reason = "it is part of a test")]
+fn unreadable(path: &std::path::Path, error: &serde_json::Error) -> ! {
+    panic!("{} holds no conflicts: {error}", path.display())
+}

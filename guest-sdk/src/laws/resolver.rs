@@ -1,0 +1,185 @@
+//! The laws of a resolver.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::cases;
+use super::shrink::smallest;
+use super::subject::{Failed, ResolverSubject};
+use super::{Finding, Law, Report, Stopped};
+use crate::{Candidate, Choice, Conflict, Resolution};
+
+/// What readers are to see of the conflicts: each path's value, those left out missing, and the notes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// By path.
+    pub decided: BTreeMap<String, Value>,
+    /// By name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, Value>,
+}
+
+/// A resolution with the values in place of the candidates' numbers.
+///
+/// # Errors
+/// A sentence, when it does not fit the conflicts.
+pub fn decision(conflicts: &[Conflict], resolution: &Resolution) -> Result<Decision, String> {
+    let (made, asked) = (resolution.choices.len(), conflicts.len());
+    if made != asked {
+        return Err(format!("it made {made} choices, and {asked} conflicts were handed to it"));
+    }
+    let mut decided = BTreeMap::new();
+    for (conflict, choice) in conflicts.iter().zip(&resolution.choices) {
+        let value = match choice {
+            Choice::Remove => continue,
+            Choice::Value(value) => value,
+            Choice::Candidate(at) => {
+                let candidate = usize::try_from(*at).ok().and_then(|at| conflict.candidates.get(at));
+                let path = &conflict.path;
+                &candidate.ok_or_else(|| format!("it chose candidate {at} for {path}, which is not there"))?.value
+            }
+        };
+        decided.insert(conflict.path.clone(), value.clone());
+    }
+    let notes = resolution.notes.iter().map(|note| (note.name.clone(), note.value.clone()));
+    Ok(Decision { decided, notes: notes.collect() })
+}
+
+/// Tries a resolver with so many cases made from examples, the examples themselves first.
+///
+/// # Errors
+/// [`Stopped`]: the smallest case that breaks a law, or that the resolver could not be run.
+pub fn check_resolver(
+    resolver: &dyn ResolverSubject,
+    examples: &[Vec<Conflict>],
+    cases: u32,
+) -> Result<Report, Stopped> {
+    let wants = resolver.wants();
+    let examples: Vec<_> = examples.iter().filter(|example| is_valid(example)).cloned().collect();
+    let mut report = Report::default();
+    let mut advised = None;
+    for case in 0..cases {
+        let as_it_is = usize::try_from(case).ok().and_then(|at| examples.get(at)).cloned();
+        let conflicts = as_it_is.unwrap_or_else(|| cases::conflicts(&mut cases::rng(case), &wants, &examples));
+        report.cases += 1;
+        match broken(resolver, &conflicts) {
+            Ok(answered) => report.answered += u32::from(answered),
+            Err(Trouble::Unavailable(reason)) => return Err(Stopped::Unavailable(reason)),
+            Err(Trouble::Found(found)) => {
+                let law = found.law;
+                let still = |conflicts: &[Conflict]| match broken(resolver, conflicts) {
+                    Err(Trouble::Found(found)) if found.law == law => Some(found),
+                    _ => None,
+                };
+                return Err(Stopped::Broken(Box::new(shrunk(&conflicts, found, still))));
+            }
+        }
+        if advised.is_none() {
+            advised = unstable(resolver, &conflicts)
+                .map(|found| shrunk(&conflicts, found, |conflicts| unstable(resolver, conflicts)));
+        }
+    }
+    report.advice.extend(advised);
+    Ok(report)
+}
+
+/// A broken law, without its case.
+struct Found {
+    law: Law,
+    compared: &'static str,
+    one: Value,
+    other: Value,
+}
+
+enum Trouble {
+    Found(Found),
+    Unavailable(String),
+}
+
+fn shrunk(conflicts: &[Conflict], found: Found, still: impl Fn(&[Conflict]) -> Option<Found>) -> Finding {
+    let case = serde_json::to_value(conflicts).expect("conflicts have a JSON form");
+    let paths: Vec<_> = conflicts.iter().map(|conflict| &conflict.path).collect();
+    let breaks = |case: &Value| {
+        let conflicts: Vec<Conflict> = serde_json::from_value(case.clone()).ok()?;
+        let asked_for = conflicts.iter().all(|conflict| paths.contains(&&conflict.path));
+        if asked_for && is_valid(&conflicts) { still(&conflicts) } else { None }
+    };
+    let (conflicts, found) = smallest(case, found, breaks);
+    let Found { law, compared, one, other } = found;
+    Finding { law, case: json!({ "conflicts": conflicts }), compared: compared.to_owned(), one, other }
+}
+
+/// Whether the host could hand that in.
+fn is_valid(conflicts: &[Conflict]) -> bool {
+    let has_writers = |conflict: &Conflict| {
+        let mut origins: Vec<_> =
+            conflict.candidates.iter().map(|candidate| (&candidate.origin, candidate.sequence)).collect();
+        origins.sort();
+        origins.dedup();
+        origins.len() == conflict.candidates.len() && origins.iter().all(|(origin, at)| !origin.is_empty() && *at > 0)
+    };
+    let one =
+        |conflict: &Conflict| conflict.path.starts_with('/') && conflict.candidates.len() >= 2 && has_writers(conflict);
+    !conflicts.is_empty() && conflicts.iter().all(one) && conflicts.is_sorted_by(|a, b| a.path < b.path)
+}
+
+/// What it decides; none where it refuses in its own words.
+fn decide(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<Option<Decision>, Trouble> {
+    let broken = |law, reason: String| {
+        let (one, other) = (json!(reason), json!("an answer"));
+        Trouble::Found(Found { law, compared: "what came and what should come", one, other })
+    };
+    match resolver.resolve(conflicts) {
+        Ok(resolution) => decision(conflicts, &resolution).map(Some).map_err(|reason| broken(Law::Total, reason)),
+        Err(Failed::Refused(_)) => Ok(None),
+        Err(Failed::Different(reason)) => Err(broken(Law::Deterministic, reason)),
+        Err(Failed::Broken(reason)) => Err(broken(Law::Total, reason)),
+        Err(Failed::Unavailable(reason)) => Err(Trouble::Unavailable(reason)),
+    }
+}
+
+/// Whether it decided the case at all.
+fn broken(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<bool, Trouble> {
+    let decided = decide(resolver, conflicts)?;
+    for order in [backwards, rotated] {
+        let mut reordered = conflicts.to_vec();
+        reordered.iter_mut().for_each(|conflict| order(&mut conflict.candidates));
+        let otherwise = decide(resolver, &reordered)?;
+        if otherwise != decided {
+            let compared = "decided in canonical order and in another";
+            let (one, other) = (shown(decided.as_ref()), shown(otherwise.as_ref()));
+            return Err(Trouble::Found(Found { law: Law::Order, compared, one, other }));
+        }
+    }
+    Ok(decided.is_some())
+}
+
+fn backwards(candidates: &mut [Candidate]) {
+    candidates.reverse();
+}
+
+fn rotated(candidates: &mut [Candidate]) {
+    candidates.rotate_left(1);
+}
+
+fn shown(decided: Option<&Decision>) -> Value {
+    decided.map_or_else(|| json!("refused"), |decided| json!(decided))
+}
+
+/// Where the first two candidates were settled and a third one came, against all three at once.
+fn unstable(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Option<Found> {
+    let [conflict] = conflicts else { return None };
+    let [first, second, third] = &conflict.candidates[..] else { return None };
+    let met = |candidates: Vec<Candidate>| {
+        let conflict = Conflict { candidates, ..conflict.clone() };
+        decide(resolver, &[conflict]).ok().flatten()
+    };
+    let settled = met(vec![first.clone(), second.clone()])?.decided.remove(&conflict.path)?;
+    let time = first.time.max(second.time);
+    let resolution = Candidate { value: settled, origin: "core".to_owned(), sequence: 1, time };
+    let (in_turn, at_once) = (met(vec![resolution, third.clone()])?, met(conflict.candidates.clone())?);
+    let compared = "with the first two settled before, and all at once";
+    (in_turn != at_once).then(|| Found { law: Law::Stable, compared, one: json!(in_turn), other: json!(at_once) })
+}

@@ -1,0 +1,99 @@
+//! What a deployment would change, before anything is deployed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use skerry_api::bodies::{DryRun, ViewChange};
+use skerry_api::problem::{Kind, Problem};
+use skerry_model::PluginName;
+use skerry_model::document::View;
+use skerry_model::engine::state::StateEngine;
+use skerry_model::engine::{self, Engine as _, Viewed};
+use skerry_model::policy::Chooser;
+use skerry_runtime::CompiledPlugin;
+
+use super::samples::{Visited, visit};
+use super::{Node, follows, report, unfit_problem};
+use crate::env::executor::compute;
+use crate::limits::{DRY_RUN_DOCUMENTS_MAX, DRY_RUN_EXAMPLES};
+
+impl Node {
+    /// Checks a component and finds out which documents would read differently under it, as this node's replicas have
+    /// them. Nothing is stored.
+    ///
+    /// # Errors
+    /// A problem, when it would be refused.
+    pub(crate) async fn try_deploy(&self, name: &PluginName, component: Bytes) -> Result<DryRun, Problem> {
+        let (checked, live) = self.check_laws(name, &component).await?;
+        let (node, name) = (self.clone(), name.clone());
+        let compared = compute(&*self.0.executor, move || {
+            let catalog = node.newest_here();
+            let followers = catalog.collections().filter(|(_, collection)| follows(&collection.policy, &name));
+            let mut run = DryRun {
+                name: name.clone(),
+                digest: checked.digest,
+                world: checked.world,
+                laws: report(&checked, live),
+                collections: followers.map(|(name, _)| name.clone()).collect(),
+                documents: 0,
+                complete: true,
+                changed: 0,
+                undecided: 0,
+                examples: Vec::new(),
+            };
+            if catalog.plugin(&name).is_some_and(|known| known.world != checked.world) {
+                return Err(crate::catalog::Error::OtherWorld(name).into());
+            }
+            let plugin = node.0.plugins.compile(&component).map_err(|error| unfit_problem(&error.into()))?;
+            let each = DRY_RUN_DOCUMENTS_MAX / node.shards().len();
+            for shard in node.shards() {
+                run.complete &= visit(&node, shard, &name, each, |visited| compare(&mut run, &plugin, visited))?;
+            }
+            Ok(run)
+        });
+        let failed = || Problem::new(Kind::Internal, "comparing failed in a way that is a bug");
+        compared.await.unwrap_or_else(|| Err(failed()))
+    }
+
+    fn newest_here(&self) -> Arc<crate::catalog::Catalog> {
+        self.catalog_shard().state.catalog()
+    }
+}
+
+fn compare(run: &mut DryRun, plugin: &CompiledPlugin, visited: &Visited<'_>) -> Result<bool, Problem> {
+    run.documents += 1;
+    let Some(document) = visited.load()? else { return Ok(true) };
+    let after = match plugin {
+        CompiledPlugin::Resolver(resolver) => document.view(Chooser::Resolver(&**resolver)),
+        CompiledPlugin::MergePolicy(policy) => {
+            let engine = StateEngine::new(Arc::clone(policy) as _);
+            engine.load(&document.save()).and_then(|document| document.view(Chooser::Lww))
+        }
+    };
+    let after = match after {
+        // A plugin that fails on a state leaves the document unreadable under it.
+        Err(engine::Error::Refused { reason }) => Viewed { view: None, conflicts: 0, fallback: Some(reason) },
+        after => after?,
+    };
+    let before = visited.view()?;
+    run.undecided += u64::from(after.fallback.is_some());
+    if before == after.view {
+        return Ok(true);
+    }
+    run.changed += 1;
+    if run.examples.len() < DRY_RUN_EXAMPLES {
+        run.examples.push(ViewChange {
+            collection: visited.collection.clone(),
+            key: visited.key.clone(),
+            before: shown(before.as_ref())?,
+            after: shown(after.view.as_ref())?,
+            fallback: after.fallback,
+        });
+    }
+    Ok(true)
+}
+
+fn shown(view: Option<&View>) -> Result<Value, Problem> {
+    Ok(view.map(View::object).transpose()?.map_or(Value::Null, Value::Object))
+}

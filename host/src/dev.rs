@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
 use crate::limits::NODE_PORT_OFFSET;
-use crate::node::Reads;
+use crate::node::{AuditOptions, Reads};
 use crate::server::{self, ServeOptions};
 
 /// Core nodes listen on 7401 to 7403, their node ports on 8401 to 8403.
@@ -180,6 +180,7 @@ async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result
         members: members.collect(),
         shards: None,
         reads: Reads::default(),
+        audit_one_in: AuditOptions::default().one_in,
         tls: None,
     };
     server::run(serve, stop, || {}).await.map_err(|source| Error::Core { node, source })

@@ -99,6 +99,27 @@ pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const SNAPSHOT_RESTARTS_MAX: u32 = 3;
 /// How long a sender waits after a part of a snapshot was lost.
 pub const SNAPSHOT_RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Of the documents that a plugin's version was tried on, in percent, the ones that it may fail on before the version is
+/// rolled back.
+pub const FAILING_SHARE_MAX: usize = 10;
+/// Fewer failing documents than this are no reason, whatever their share.
+pub const FAILING_DOCUMENTS_MIN: usize = 10;
+/// Documents that are remembered of each version, as failing and as working.
+pub const HEALTH_DOCUMENTS_MAX: usize = 10_000;
+/// Versions that anything is remembered of.
+pub const HEALTH_VERSIONS_MAX: usize = 64;
+/// How often a node looks whether a version fails on too many documents.
+pub const HEALTH_PAUSE: Duration = Duration::from_secs(1);
+/// Documents whose views are computed anew in one go, after a plugin has changed.
+pub const REVIEW_STEP: usize = 50;
+/// How long a shard's leader rests after each such step: at most 500 documents a second.
+pub const REVIEW_PAUSE: Duration = Duration::from_millis(100);
+/// How long it waits before it tries again what did not work.
+pub const REVIEW_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// How long a follower rests between two rounds of its audit.
+pub const AUDIT_PAUSE: Duration = Duration::from_secs(1);
+/// Inputs on which replicas disagree that a node keeps.
+pub const AUDIT_INPUTS_MAX: usize = 16;
 /// Cases of the law check before a deployment.
 pub const LAW_CASES: u32 = 100;
 /// Real documents that its cases are made from.

@@ -21,7 +21,7 @@ use crate::env::executor::Threads;
 use crate::env::network::{Network, Tcp};
 use crate::env::tls::{self, Tls, TlsFiles};
 use crate::limits::EVALUATION_THREADS;
-use crate::node::{self, Reads, Running, StartError};
+use crate::node::{self, AuditOptions, Reads, Running, StartError};
 use crate::telemetry::metrics::Metrics;
 
 /// What `skerry serve` is told.
@@ -43,6 +43,8 @@ pub struct ServeOptions {
     pub reads: Reads,
     /// How many shards a new cluster gets; none for one per four processor cores, 1 to 8.
     pub shards: Option<u16>,
+    /// Of the versions that plugins have decided, one of so many is computed again by followers.
+    pub audit_one_in: u32,
     /// The certificates of the node port; without them it takes plain TCP, on loopback only.
     pub tls: Option<TlsFiles>,
 }
@@ -162,6 +164,7 @@ fn node_options(options: &ServeOptions, network: Arc<dyn Network>) -> Result<nod
         shards: options.shards.unwrap_or_else(default_shards),
         thresholds: Thresholds::default(),
         reads: options.reads,
+        audit: AuditOptions { one_in: options.audit_one_in, inputs: Some(options.data.join("divergence")) },
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,
         state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),

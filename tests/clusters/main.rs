@@ -2,6 +2,8 @@
 //! disks that are full, a quorum that was lost, a snapshot that is under way for long.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod crowd;
 #[cfg(test)]
 mod damage;
@@ -10,9 +12,20 @@ mod disks;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+#[path = "../../plugins/runtime/tests/runtime/guest.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "components made by hand, shared with the runtime's own tests"
+)]
+mod guest;
+#[cfg(test)]
 mod membership;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod plugins;
 #[cfg(test)]
 mod recover;
 #[cfg(test)]

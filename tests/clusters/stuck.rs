@@ -13,7 +13,7 @@ use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::env::executor::Threads;
 use skerry_host::env::network::Tcp;
-use skerry_host::node::{Node, Options, Reads, start};
+use skerry_host::node::{AuditOptions, Node, Options, Reads, start};
 use skerry_model::engine::Write;
 use skerry_model::env::{SystemClock, SystemRandom};
 use skerry_model::policy::Policy;
@@ -74,6 +74,7 @@ fn options(node: NodeId, members: &[(NodeId, NodeAddress)], disk: &Disk) -> Opti
         bootstrap: node == members[0].0,
         shards: 1,
         thresholds: Thresholds::default(),
+        audit: AuditOptions::default(),
         reads: Reads::Quorum,
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread).unwrap()),
         log,

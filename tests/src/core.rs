@@ -180,6 +180,7 @@ impl Core {
             core: Author::new(Origin::core(), &incarnation),
             now_ms: self.now_ms,
             resolvers: Arc::clone(&self.resolvers),
+            health: Arc::default(),
         }
     }
 

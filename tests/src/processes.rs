@@ -426,6 +426,21 @@ pub fn http(url: &str, method: &str, body: Option<&Value>) -> Result<(u16, Value
     Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
 }
 
+/// A plugin's component, or none.
+///
+/// # Panics
+/// When the client cannot be made.
+#[must_use]
+pub fn component(url: &str) -> Option<Vec<u8>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().ok()?;
+        let answer = client.get(url).header("accept", "application/wasm").send().await.ok()?;
+        let bytes = answer.status().is_success().then(|| answer.bytes())?;
+        bytes.await.ok().map(|bytes| bytes.to_vec())
+    })
+}
+
 /// A page that is no JSON.
 fn page(url: &str) -> Result<String, reqwest::Error> {
     text(url, "GET", None).map(|(_, text)| text)

@@ -3,13 +3,13 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::{Candidate, Conflict, Wants};
+use crate::{Candidate, Conflict, INTEGER_MAX, Wants};
 
 /// Clocks are wrong and agree by chance, so equal times and times before 1970 are among them.
 const TIMES: [i64; 6] = [1_000, 1_000, 1_001, 2_000, 0, -5];
 /// Where arithmetic goes wrong.
 const NUMBERS: [f64; 8] = [0.1, 0.2, 0.3, -0.5, 1.5, 2.25, 1e15, -1e15];
-const INTEGERS: [i64; 9] = [0, 1, 2, 3, 7, -1, 100, (1 << 53) - 1, -(1 << 53) + 1];
+const INTEGERS: [i64; 9] = [0, 1, 2, 3, 7, -1, 100, INTEGER_MAX, -INTEGER_MAX];
 const WORDS: [&str; 6] = ["a", "b", "B", "", "ä", "ten"];
 const ORIGINS: [&str; 5] = ["till-1", "till-2", "till-3", "a", "z"];
 /// Fields that a resolver that asks for every field is shown conflicts in.
@@ -33,7 +33,9 @@ pub(super) fn mutated(rng: &mut Rng, value: &Value) -> Value {
         Value::Null => Value::Null,
         Value::Bool(_) => Value::Bool(rng.bool()),
         Value::Number(number) => match number.as_i64() {
-            Some(integer) if rng.bool() => json!(integer.saturating_add(rng.i64(-3..=3))),
+            Some(integer) if rng.bool() => {
+                json!(integer.saturating_add(rng.i64(-3..=3)).clamp(-INTEGER_MAX, INTEGER_MAX))
+            }
             Some(_) => integer(rng),
             None => float(rng),
         },

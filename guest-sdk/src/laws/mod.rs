@@ -93,7 +93,11 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { law, case, compared, one, other } = self;
-        write!(f, "{law}; {compared}: {one} and {other}; the case: {case}")
+        match (law, one) {
+            // There is nothing to compare with.
+            (Law::Total | Law::Deterministic, Value::String(reason)) => write!(f, "{law}: {reason}; the case: {case}"),
+            _ => write!(f, "{law}; {compared}: {one} and {other}; the case: {case}"),
+        }
     }
 }
 

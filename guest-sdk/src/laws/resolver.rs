@@ -11,6 +11,9 @@ use super::subject::{Failed, ResolverSubject};
 use super::{Finding, Law, Report, Stopped};
 use crate::{Candidate, Choice, Conflict, Resolution};
 
+/// Cases that others are made from, beside the examples that were given.
+const EXAMPLES_MAX: usize = 64;
+
 /// What readers are to see of the conflicts: each path's value, those left out missing, and the notes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -57,15 +60,22 @@ pub fn check_resolver(
     cases: u32,
 ) -> Result<Report, Stopped> {
     let wants = resolver.wants();
-    let examples: Vec<_> = examples.iter().filter(|example| is_valid(example)).cloned().collect();
+    let mut examples: Vec<_> = examples.iter().filter(|example| is_valid(example)).cloned().collect();
+    let given = examples.len();
     let mut report = Report::default();
     let mut advised = None;
     for case in 0..cases {
-        let as_it_is = usize::try_from(case).ok().and_then(|at| examples.get(at)).cloned();
+        let as_it_is = usize::try_from(case).ok().and_then(|at| examples[..given].get(at)).cloned();
         let conflicts = as_it_is.unwrap_or_else(|| cases::conflicts(&mut cases::rng(case), &wants, &examples));
         report.cases += 1;
         match broken(resolver, &conflicts) {
-            Ok(answered) => report.answered += u32::from(answered),
+            Ok(answered) => {
+                report.answered += u32::from(answered);
+                // More cases are like those that it has decided.
+                if answered && examples.len() < EXAMPLES_MAX {
+                    examples.push(conflicts.clone());
+                }
+            }
             Err(Trouble::Unavailable(reason)) => return Err(Stopped::Unavailable(reason)),
             Err(Trouble::Found(found)) => {
                 let law = found.law;

@@ -160,7 +160,9 @@ fn within_contract(resolution: &Resolution) -> Result<(), String> {
     });
     let noted = resolution.notes.iter().map(|note| &note.value);
     match chosen.chain(noted).find(|value| !can_be_held(value, DEPTH_MAX)) {
-        Some(value) => Err(format!("{value} cannot be in a document: it nests too deep, or an integer in it is too large")),
+        Some(value) => {
+            Err(format!("{value} cannot be in a document: it nests too deep, or an integer in it is too large"))
+        }
         None => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::consensus::types::NodeAddress;
 use crate::env::tls::TlsFiles;
 use crate::limits::{CLUSTER_SIZES, NODE_PORT_OFFSET, SHARDS_MAX};
-use crate::node::Reads;
+use crate::node::{AuditOptions, Reads};
 use crate::server::{self, ServeOptions};
 use crate::telemetry::logs;
 
@@ -45,6 +45,10 @@ pub(super) struct Serve {
     /// less than a lease ago, which takes no message but trusts clocks to run alike
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     reads: ReadsArgument,
+    /// Of the versions that plugins have decided, followers compute one of so many again; a difference is logged and
+    /// counted as skerry_plugin_divergence_total
+    #[arg(long, default_value_t = AuditOptions::default().one_in, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    audit_one_in: u32,
     #[command(flatten)]
     tls: TlsArguments,
     /// Write the log as JSON
@@ -175,6 +179,7 @@ impl Serve {
             members: members.into_iter().map(address).collect(),
             shards: self.shards,
             reads: self.reads.into(),
+            audit_one_in: self.audit_one_in,
             tls: self.tls.files(),
         })
     }

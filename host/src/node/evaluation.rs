@@ -108,6 +108,7 @@ impl Node {
             core: self.0.core.clone(),
             now_ms: self.0.clock.now_ms(),
             resolvers: Arc::clone(&self.0.plugins) as _,
+            health: Arc::clone(&self.0.health),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A core node: its shards, and the way of every request to the leader that can take it.
 
+mod audit;
 mod catalog;
 mod deploy;
 mod documents;
@@ -13,6 +14,7 @@ mod purge;
 mod reads;
 mod recovery;
 mod requests;
+mod review;
 mod room;
 mod shard;
 mod slots;
@@ -30,10 +32,12 @@ use skerry_store::{LogWriter, LogWriterCounters};
 use crate::consensus::network::peers::Peers;
 use crate::consensus::network::refusals::Refusals;
 use crate::consensus::snapshot::Thresholds;
+use crate::documents::evaluate::Health;
 use crate::documents::live::LiveDocuments;
 use crate::env::executor::Executor;
 use crate::identity::Identities;
 
+pub use audit::AuditOptions;
 pub(crate) use documents::known;
 pub use plugins::NodePlugins;
 pub use shard::Shard;
@@ -60,6 +64,8 @@ pub(crate) struct Inner {
     /// When all shards' read indexes were last taken for [`Node::be_in_touch`].
     in_touch: parking_lot::Mutex<Option<tokio::time::Instant>>,
     plugins: Arc<NodePlugins>,
+    health: Arc<Health>,
+    audit: audit::Audit,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
     headroom: Arc<Headroom>,
@@ -124,6 +130,12 @@ impl Node {
     pub fn shard_of(&self, collection: &CollectionName, key: &DocumentKey) -> &Arc<Shard> {
         let shards = u16::try_from(self.0.shards.len()).expect("a cluster has at most a few shards");
         self.shard(shard_of(collection, key, shards)).expect("the remainder is below the count")
+    }
+
+    /// Its plugins.
+    #[must_use]
+    pub fn plugins(&self) -> &NodePlugins {
+        &self.0.plugins
     }
 
     /// Where evaluations run.

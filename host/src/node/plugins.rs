@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skerry_api::bodies::PluginCalls;
 use skerry_model::PluginDigest;
 use skerry_model::policy::{MergePolicy, Resolver};
-use skerry_runtime::{Checked, CompiledPlugin, LawChecker, Plugins, Refused, Samples};
+use skerry_runtime::{Calls, Checked, CompiledPlugin, LawChecker, Plugins, Refused, Samples};
 
 use crate::consensus::state_machine::ShardState;
 use crate::documents::evaluate::Resolvers;
@@ -59,19 +59,25 @@ impl NodePlugins {
         self.plugins.runtime().compile(component)
     }
 
+    /// What became of all this node's calls.
+    #[must_use]
+    pub fn all_calls(&self) -> PluginCalls {
+        counted(self.plugins.runtime().calls())
+    }
+
     /// What became of this node's calls to some versions.
     #[must_use]
     pub fn calls(&self, digests: &[PluginDigest]) -> Vec<PluginCalls> {
         let counted = |digest: &PluginDigest| {
-            let plugin = self.plugins.compiled(*digest);
-            plugin.map_or_else(PluginCalls::default, |plugin| {
-                let calls = plugin.calls();
-                let (answered, failed, not_run) = (calls.answered(), calls.failed(), calls.not_run());
-                PluginCalls { answered, failed, not_run, fuel: calls.fuel() }
-            })
+            self.plugins.compiled(*digest).map_or_else(PluginCalls::default, |plugin| counted(plugin.calls()))
         };
         digests.iter().map(counted).collect()
     }
+}
+
+fn counted(calls: &Calls) -> PluginCalls {
+    let (answered, failed, not_run) = (calls.answered(), calls.failed(), calls.not_run());
+    PluginCalls { answered, failed, not_run, fuel: calls.fuel() }
 }
 
 impl Resolvers for NodePlugins {

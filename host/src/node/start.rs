@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::{Audit, AuditOptions};
 use super::group::Submission;
 use super::recovery::Recovery;
 use super::shard::Refused;
@@ -61,6 +62,8 @@ pub struct Options {
     pub thresholds: Thresholds,
     /// What linearizable reads rely on.
     pub reads: Reads,
+    /// How much of what plugins have decided is computed again.
+    pub audit: AuditOptions,
     /// The log database.
     pub log: Arc<dyn LogDb>,
     /// Writes to it.
@@ -287,6 +290,8 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         pull_turn: std::sync::atomic::AtomicUsize::new(0),
         in_touch: parking_lot::Mutex::default(),
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
+        health: Arc::default(),
+        audit: Audit::new(options.audit),
         executor: options.executor,
         clock: options.clock,
         headroom,
@@ -301,11 +306,14 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
     tasks.spawn(serve(listener, Arc::new(node.clone()) as Arc<dyn Handler>));
     tasks.spawn(node.clone().introduce(identity.clone()));
     tasks.spawn(node.clone().watch_disk());
+    tasks.spawn(node.clone().watch_plugins());
     for (shard, submitted) in node.shards().iter().zip(submitted) {
         tasks.spawn(node.clone().gather(Arc::clone(shard), submitted));
         found_shard(&node, &identity, shard).await?;
         tasks.spawn(node.clone().tend(Arc::clone(shard), wait));
         tasks.spawn(node.clone().steer(Arc::clone(shard)));
+        tasks.spawn(node.clone().review_views(Arc::clone(shard)));
+        tasks.spawn(node.clone().audit(Arc::clone(shard)));
         if shard.id.get() > 0 {
             tasks.spawn(node.clone().carry_catalog(Arc::clone(shard)));
         }

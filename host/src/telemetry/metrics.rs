@@ -33,6 +33,20 @@ struct Inner {
     refusals: Family<ReasonLabels, Gauge>,
     log: LogGauges,
     disk: DiskGauges,
+    plugins: PluginCounters,
+}
+
+#[derive(Default)]
+struct PluginCounters {
+    calls: Family<OutcomeLabels, Counter>,
+    fuel: Counter,
+    audited: Counter,
+    divergences: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
 }
 
 #[derive(Default)]
@@ -112,8 +126,14 @@ impl Default for Metrics {
         let disk = DiskGauges::default();
         registry.register("disk_free_bytes", "Room on the disk of the data folder", disk.free.clone());
         registry.register("disk_low", "1 while the disk has too little room for writes", disk.low.clone());
+        let plugins = PluginCounters::default();
+        registry.register("plugin_calls", "Calls to plugins, by what came of them", plugins.calls.clone());
+        registry.register("plugin_fuel", "Fuel of the calls to plugins that were answered", plugins.fuel.clone());
+        registry.register("plugin_audited", "Views that this follower has computed again", plugins.audited.clone());
+        let divergence = "Of these, the ones that were not the leader's: more than 0 is an alarm";
+        registry.register("plugin_divergence", divergence, plugins.divergences.clone());
         let registry = Mutex::new(registry);
-        Self(Arc::new(Inner { registry, requests, latency, shard, live_bytes, refusals, log, disk }))
+        Self(Arc::new(Inner { registry, requests, latency, shard, live_bytes, refusals, log, disk, plugins }))
     }
 }
 
@@ -157,8 +177,26 @@ impl Metrics {
         self.0.live_bytes.set(number(node.live_bytes()));
         self.0.disk.free.set(number(node.headroom().room().map_or(0, |room| room.free)));
         self.0.disk.low.set(i64::from(node.headroom().is_low()));
+        self.0.plugins.count(node);
         let mut page = String::new();
         encode(&mut page, &self.0.registry.lock()).expect("memory takes every write");
         page
+    }
+}
+
+impl PluginCounters {
+    /// Takes over what other parts have counted.
+    fn count(&self, node: &Node) {
+        let up_to = |counter: &Counter, count: u64| {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        };
+        let calls = node.plugins().all_calls();
+        for (outcome, count) in [("answered", calls.answered), ("failed", calls.failed), ("not_run", calls.not_run)] {
+            up_to(&self.calls.get_or_create(&OutcomeLabels { outcome }), count);
+        }
+        up_to(&self.fuel, calls.fuel);
+        let (audited, divergences) = node.audited();
+        up_to(&self.audited, audited);
+        up_to(&self.divergences, divergences);
     }
 }

@@ -57,6 +57,9 @@ struct Example {
     /// For a merge policy: what each replica does on its own, by its id.
     #[serde(default)]
     operations: std::collections::BTreeMap<Origin, Vec<Value>>,
+    /// For a merge policy: a state in hexadecimal, as a node keeps it when replicas disagree on what it reads like.
+    #[serde(default)]
+    state: Option<String>,
     #[serde(default)]
     expect: Option<Value>,
 }
@@ -92,8 +95,12 @@ pub fn try_on(plugin: &CompiledPlugin, path: &Path) -> Result<Tried, Error> {
             return Err(form("it has no `conflicts`, which a resolver decides".to_owned()));
         }
         CompiledPlugin::Resolver(resolver) => (resolve(resolver, &example).map_err(failed)?.map_err(form)?, Map::new()),
+        CompiledPlugin::MergePolicy(policy) if let Some(state) = &example.state => {
+            let state = hex::decode(state).map_err(|error| form(format!("`state` is not hexadecimal: {error}")))?;
+            (Value::Object(policy.view(&state.into()).map_err(failed)?), Map::new())
+        }
         CompiledPlugin::MergePolicy(_) if example.operations.is_empty() => {
-            return Err(form("it has no `operations`, which a merge policy takes".to_owned()));
+            return Err(form("it has neither `operations` nor a `state`, which a merge policy takes".to_owned()));
         }
         CompiledPlugin::MergePolicy(policy) => merge(policy, &example).map_err(failed)?,
     };

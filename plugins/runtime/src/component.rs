@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use skerry_model::PluginDigest;
 use skerry_model::policy::{MergePolicy, Resolver, World};
-use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker};
 
 use crate::calls::Calls;
 use crate::engine::Runtime;
 use crate::error::Error;
+use crate::instance::Limiter;
 use crate::policy::CompiledPolicy;
 use crate::resolver::CompiledResolver;
 
@@ -107,6 +108,15 @@ impl Runtime {
         }
     }
 
+    /// What components are given: nothing.
+    #[cfg_attr(not(feature = "noise"), allow(clippy::let_and_return, unused_mut, reason = "the feature adds to it"))]
+    pub(crate) fn linker(&self) -> Linker<Limiter> {
+        let mut linker = Linker::new(&self.engine);
+        #[cfg(feature = "noise")]
+        crate::noise::link(&mut linker).expect("nothing else is linked");
+        linker
+    }
+
     pub(crate) fn compile_component(&self, component: &[u8]) -> Result<Component, Error> {
         let max = self.profile.binary_bytes;
         if component.len() > max {
@@ -125,6 +135,8 @@ fn refuse_imports(component: &Component) -> Result<(), Error> {
     for (name, import) in component.component_type().imports(engine) {
         match import.ty {
             ComponentItem::Type(_) => {}
+            #[cfg(feature = "noise")]
+            ComponentItem::ComponentInstance(_) if name == crate::noise::INTERFACE => {}
             ComponentItem::ComponentInstance(instance) => {
                 let beyond_types =
                     instance.exports(engine).find(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)));

@@ -17,6 +17,8 @@ mod error;
 mod instance;
 mod laws;
 pub mod limits;
+#[cfg(feature = "noise")]
+pub mod noise;
 mod plugins;
 mod policy;
 mod profile;

@@ -7,7 +7,7 @@ use skerry_model::PluginDigest;
 use skerry_model::document;
 use skerry_model::policy::{MergePolicy, OperationContext, PluginError};
 use wasmtime::Store;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use crate::bindings;
 use crate::calls::Calls;
@@ -36,7 +36,7 @@ impl Runtime {
 
     pub(crate) fn policy_of(&self, digest: PluginDigest, compiled: &Component) -> Result<CompiledPolicy, Error> {
         let unlike = |error: wasmtime::Error| Error::World { reason: format!("{error:#}") };
-        let instance = Linker::new(&self.engine).instantiate_pre(compiled).map_err(unlike)?;
+        let instance = self.linker().instantiate_pre(compiled).map_err(unlike)?;
         let instance = bindings::MergePolicyPre::new(instance).map_err(unlike)?;
         let output_bytes = self.profile.output_bytes;
         let version = call(

@@ -7,7 +7,7 @@ use skerry_model::PluginDigest;
 use skerry_model::document;
 use skerry_model::limits::CONFLICTS_MAX;
 use skerry_model::policy::{Candidate, Choice, Conflict, ConflictSet, PluginError, Resolution, Resolver, Wants};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use crate::bindings;
 use crate::calls::Calls;
@@ -46,7 +46,7 @@ impl Runtime {
 
     pub(crate) fn resolver_of(&self, digest: PluginDigest, compiled: &Component) -> Result<CompiledResolver, Error> {
         let unlike = |error: wasmtime::Error| Error::World { reason: format!("{error:#}") };
-        let instance = Linker::new(&self.engine).instantiate_pre(compiled).map_err(unlike)?;
+        let instance = self.linker().instantiate_pre(compiled).map_err(unlike)?;
         let instance = bindings::ResolverPre::new(instance).map_err(unlike)?;
         let output_bytes = self.profile.output_bytes;
         let described = call(

@@ -197,6 +197,7 @@ impl From<engine::Error> for Problem {
             engine::Error::MissingDependency { .. }
             | engine::Error::WrongActor { .. }
             | engine::Error::Refused { .. }
+            | engine::Error::PluginFailed { .. }
             | engine::Error::SequenceReused { .. } => Kind::Refused,
         };
         Self::new(kind, error.to_string())

@@ -12,7 +12,7 @@ use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::env::executor::Inline;
 use skerry_host::env::runtime::{seed_of_this_thread, seed_this_thread};
-use skerry_host::node::{Node, Options, Reads, Running, start};
+use skerry_host::node::{AuditOptions, Node, Options, Reads, Running, start};
 use skerry_model::NodeId;
 use skerry_model::env::{Clock, Random};
 use skerry_store::simulated::Disk;
@@ -188,6 +188,7 @@ impl Machine {
             shards: plan.shards,
             thresholds: plan.thresholds,
             reads: plan.reads,
+            audit: AuditOptions { one_in: 1, inputs: None },
             log,
             log_writer: Arc::clone(&log_writer),
             state: Arc::clone(&state),

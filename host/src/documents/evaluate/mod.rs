@@ -1,7 +1,9 @@
 //! Evaluation on a shard's leader: what a request comes to, as a record with its preconditions. Pure: rows in, record
 //! out; an evaluation that fails or panics hurts its own request alone.
 
+mod health;
 mod push;
+mod review;
 mod subject;
 mod write;
 
@@ -19,7 +21,9 @@ use skerry_model::{PluginDigest, Timeline, VersionId};
 use super::read;
 use crate::catalog::{Catalog, Collection};
 
+pub use health::Health;
 pub use push::{PushEvaluation, check_changes, evaluate_push};
+pub use review::review;
 pub use subject::Subject;
 pub use write::{Pending, WriteEvaluation, evaluate_writes};
 
@@ -53,6 +57,8 @@ pub struct Context {
     pub now_ms: u64,
     /// Resolvers by digest.
     pub resolvers: Arc<dyn Resolvers>,
+    /// How plugins do.
+    pub health: Arc<Health>,
 }
 
 impl Context {

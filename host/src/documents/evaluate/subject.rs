@@ -22,6 +22,7 @@ pub struct Subject {
     epoch: Epoch,
     head: Option<Head>,
     plugin: Option<PluginDigest>,
+    fallback: Option<String>,
     /// Whether there is a document.
     pub(super) exists: bool,
     /// What it reads as; also `None` where no write of this evaluation has to know.
@@ -99,6 +100,7 @@ impl Subject {
             key: key.clone(),
             epoch: head.map_or(Epoch::new(0), |head| head.epoch),
             plugin: seen.as_ref().and_then(|seen| seen.version.plugin),
+            fallback: seen.as_ref().and_then(|seen| seen.version.fallback.clone()),
             exists: head.is_some_and(|head| head.live),
             view: seen.and_then(|seen| seen.view),
             stored: head.map_or(Stored::default(), |head| head.stored),
@@ -139,6 +141,12 @@ impl Subject {
         self.plugin
     }
 
+    /// The merge document.
+    #[must_use]
+    pub fn document(&self) -> Option<&dyn MergeDocument> {
+        self.merge.as_deref()
+    }
+
     /// The merge document, given back for the next evaluation.
     #[must_use]
     pub fn into_merge(self) -> Option<Box<dyn MergeDocument>> {
@@ -153,6 +161,12 @@ impl Subject {
             (Some(head), true) => Some(etag(context.timeline, head.version, self.plugin)),
             _ => Some(ETag("\0".to_owned())),
         }
+    }
+
+    /// Whether readers would see no difference.
+    pub(super) fn reads_like(&self, new: &NewView) -> bool {
+        let conflicts = self.head.map_or(0, |head| head.conflicts);
+        self.view == new.view && self.fallback == new.fallback && conflicts == new.conflicts
     }
 
     /// Adds a version.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use skerry_api::documents::{Change, WriteRequest};
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::document::{self, View};
-use skerry_model::engine::{Write, WriteContext};
+use skerry_model::engine::{self, Write, WriteContext};
 use skerry_model::policy::Resolver;
 use std::sync::Arc;
 
@@ -130,7 +130,9 @@ fn merge(context: &Context, collection: &Collection, subject: &mut Subject, writ
         base: None,
         seen: seen.as_ref(),
     };
-    let Some(delta) = merge.apply(write, &circumstances)? else { return Ok(false) };
+    let applied = merge.apply(write, &circumstances);
+    note_failure(context, collection, subject, applied.as_ref().err());
+    let Some(delta) = applied? else { return Ok(false) };
     let new = match new_view(context, collection, subject, resolver.as_ref()) {
         Ok(new) => new,
         Err(problem) => {
@@ -152,13 +154,29 @@ pub(super) fn new_view(
     resolver: Option<&Arc<dyn Resolver>>,
 ) -> Result<NewView, Problem> {
     let merge = subject.merge.as_ref().expect("a collection that merges has a merge document");
-    let viewed = merge.view(chooser(&collection.policy, resolver))?;
-    Ok(NewView {
-        view: viewed.view,
-        plugin: context.catalog.digest(&collection.policy),
-        conflicts: viewed.conflicts,
-        fallback: viewed.fallback,
-    })
+    let viewed = merge.view(chooser(&collection.policy, resolver));
+    note_failure(context, collection, subject, viewed.as_ref().err());
+    let viewed = viewed?;
+    let plugin = context.catalog.digest(&collection.policy);
+    // Where nothing met, a resolver has decided nothing.
+    if let Some(digest) = plugin.filter(|_| viewed.conflicts > 0 || merge.plugin().is_some()) {
+        context.health.note(digest, collection.id, subject.key(), viewed.failed);
+    }
+    Ok(NewView { view: viewed.view, plugin, conflicts: viewed.conflicts, fallback: viewed.fallback })
+}
+
+/// Notes that a merge policy has failed on a document by its own fault.
+pub(super) fn note_failure(
+    context: &Context,
+    collection: &Collection,
+    subject: &Subject,
+    error: Option<&engine::Error>,
+) {
+    if let Some(engine::Error::PluginFailed { .. }) = error
+        && let Some(digest) = context.catalog.digest(&collection.policy)
+    {
+        context.health.note(digest, collection.id, subject.key(), true);
+    }
 }
 
 fn seen(subject: &Subject) -> Result<Option<Map<String, Value>>, Problem> {

@@ -73,7 +73,9 @@ fn compare(run: &mut DryRun, plugin: &CompiledPlugin, visited: &Visited<'_>) -> 
     };
     let after = match after {
         // A plugin that fails on a state leaves the document unreadable under it.
-        Err(engine::Error::Refused { reason }) => Viewed { view: None, conflicts: 0, fallback: Some(reason) },
+        Err(engine::Error::Refused { reason } | engine::Error::PluginFailed { reason }) => {
+            Viewed { view: None, conflicts: 0, fallback: Some(reason), failed: true }
+        }
         after => after?,
     };
     let before = visited.view()?;

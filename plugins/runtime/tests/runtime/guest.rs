@@ -15,6 +15,8 @@ pub(crate) struct Guest {
     pub(crate) answer: Vec<u8>,
     /// Further core modules and instances.
     pub(crate) beside: String,
+    /// What the component imports, what its core module imports of that, and how the one becomes the other.
+    pub(crate) imports: [String; 3],
 }
 
 /// Where the answer lies, on the second page; what is handed in lies behind it.
@@ -29,6 +31,7 @@ impl Default for Guest {
             functions: String::new(),
             answer: answer(&[Choice::Candidate(0)], &[]),
             beside: String::new(),
+            imports: [const { String::new() }; 3],
         }
     }
 }
@@ -38,17 +41,25 @@ impl Guest {
         Self { answer: answer(choices, notes), ..Self::default() }
     }
 
+    /// It asks for conflicts at `/a` alone.
+    pub(crate) fn asking_for_a(self) -> Self {
+        let wants = r#"(data (i32.const 2048) "\00\00\00\00\10\08\00\00\01\00\00\00\00\00\00\00\20\08\00\00\02\00\00\00")
+            (data (i32.const 2080) "/a")"#;
+        Self { functions: wants.to_owned(), describe: "i32.const 2048".to_owned(), ..self }
+    }
+
     pub(crate) fn resolving(body: &str) -> Self {
         Self { resolve: format!("{body} i32.const {ANSWER_AT}"), ..Self::default() }
     }
 
     /// The component.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let Self { pages, describe, resolve, functions, answer, beside } = self;
+        let Self { pages, describe, resolve, functions, answer, beside, imports: [imports, of_core, with] } = self;
         let data: String = answer.iter().map(|byte| format!("\\{byte:02x}")).collect();
         let behind = (ANSWER_AT + answer.len()).next_multiple_of(8);
         wat::parse_str(format!(
             r#"(component
+                {imports}
                 (type $candidate-record (record
                     (field "value" string) (field "origin" string) (field "sequence" u64) (field "time" s64)))
                 (export $candidate "candidate" (type $candidate-record))
@@ -64,6 +75,7 @@ impl Guest {
                 (type $wants-record (record (field "ancestor" bool) (field "paths" (list string))))
                 (export $wants "wants" (type $wants-record))
                 (core module $guest
+                    {of_core}
                     (memory (export "memory") {pages})
                     (table $table 1 funcref)
                     (global $end (mut i32) (i32.const {behind}))
@@ -74,7 +86,7 @@ impl Guest {
                     (func (export "describe") (result i32) {describe})
                     (func (export "resolve") (param i32 i32) (result i32) {resolve})
                     (data (i32.const {ANSWER_AT}) "{data}"))
-                (core instance $instance (instantiate $guest))
+                (core instance $instance (instantiate $guest {with}))
                 {beside}
                 (alias core export $instance "memory" (core memory $memory))
                 (alias core export $instance "cabi_realloc" (core func $realloc))

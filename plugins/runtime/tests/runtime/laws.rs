@@ -26,7 +26,7 @@ fn the_bundled_plugins_keep_the_laws() {
 
 #[test]
 fn a_component_that_takes_whoever_comes_first_is_refused_with_the_smallest_case() {
-    let first = Guest::answering(&[Choice::Candidate(0)], &[]).bytes();
+    let first = Guest::answering(&[Choice::Candidate(0)], &[]).asking_for_a().bytes();
     let candidate = |origin: &str, value: &str| Candidate {
         value: json!({ "text": value, "tags": [1, 2, 3] }),
         origin: origin.to_owned(),
@@ -34,11 +34,11 @@ fn a_component_that_takes_whoever_comes_first_is_refused_with_the_smallest_case(
         time: 5,
     };
     let candidates = vec![candidate("a", "one"), candidate("b", "two"), candidate("c", "three")];
-    let conflict = Conflict { path: "/live".to_owned(), ancestor: None, candidates };
+    let conflict = Conflict { path: "/a/live".to_owned(), ancestor: None, candidates };
     let samples = Samples { conflicts: vec![ConflictSet { conflicts: vec![conflict] }], ..Samples::default() };
     let Err(Refused::Law(finding)) = check(&first, &samples) else { panic!("it was let pass") };
     assert_eq!(finding.law, Law::Order);
-    assert_eq!(finding.case["conflicts"][0]["path"], json!("/live"));
+    assert_eq!(finding.case["conflicts"][0]["path"], json!("/a/live"));
     assert_eq!(finding.case["conflicts"][0]["candidates"].as_array().unwrap().len(), 2, "{finding}");
 }
 

@@ -165,6 +165,7 @@ impl Replica {
             view: head.and_then(|head| head.view.clone()),
             conflicts: head.map_or(0, |head| head.conflicts),
             fallback: Some(error.to_string()),
+            failed: matches!(error, engine::Error::PluginFailed { .. }),
         });
         let reason = viewed.fallback.clone().or_else(|| unsettled.then(|| "the plugin cannot run here now".to_owned()));
         Outcome { viewed: Viewed { fallback: reason, ..viewed }, plugin: None, unsettled }
@@ -213,7 +214,7 @@ impl Replica {
         document: &dyn MergeDocument,
         outcome: Outcome,
     ) -> Provisional {
-        let Outcome { viewed: Viewed { view, conflicts, fallback }, plugin, unsettled } = outcome;
+        let Outcome { viewed: Viewed { view, conflicts, fallback, .. }, plugin, unsettled } = outcome;
         let seen = document.version();
         let provisional = Provisional { base, view, plugin, conflicts, fallback, seen, unsettled };
         self.table.put(keys::provisional::key(place), keys::provisional::encode(&provisional));

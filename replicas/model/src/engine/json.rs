@@ -253,7 +253,7 @@ impl JsonDocument {
 }
 
 /// What a reader sees where there is no document.
-const NOTHING: Viewed = Viewed { view: None, conflicts: 0, fallback: None };
+const NOTHING: Viewed = Viewed { view: None, conflicts: 0, fallback: None, failed: false };
 
 impl MergeDocument for JsonDocument {
     fn version(&self) -> Version {

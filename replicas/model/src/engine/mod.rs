@@ -66,6 +66,12 @@ pub enum Error {
         /// Why, in one sentence.
         reason: String,
     },
+    /// The policy's plugin failed by its own fault, which is the same on every replica.
+    #[error("{reason}")]
+    PluginFailed {
+        /// What it did, in one sentence.
+        reason: String,
+    },
     /// A write that leaves no valid document.
     #[error(transparent)]
     Document(#[from] document::Error),
@@ -146,6 +152,8 @@ pub struct Viewed {
     pub conflicts: u32,
     /// Why the policy's plugin did not choose, when it should have.
     pub fallback: Option<String>,
+    /// Whether that is the plugin's own fault: it trapped, passed a limit or broke the contract.
+    pub failed: bool,
 }
 
 /// A merge document in memory.

@@ -37,9 +37,8 @@ pub(super) fn view(reader: Reader<'_>, chooser: Chooser<'_>) -> Result<Viewed, E
     let conflicts = conflict_set(reader, covered.iter().map(|&at| &walked.places[at]), resolver.wants().ancestor);
     match resolver.resolve(&conflicts) {
         Ok(resolution) => resolved(&walked, &wanted, resolver, &resolution),
-        Err(PluginError::Refused { reason } | PluginError::Plugin { reason, .. }) => {
-            built_in(&walked, &wanted, Some(fallback(resolver, &reason)))
-        }
+        Err(PluginError::Refused { reason }) => built_in(&walked, &wanted, Some(fallback(resolver, &reason))),
+        Err(PluginError::Plugin { reason, .. }) => failed(&walked, &wanted, resolver, &reason),
         Err(error @ PluginError::Host { .. }) => Err(Error::Unavailable { reason: error.to_string() }),
     }
 }
@@ -70,7 +69,13 @@ fn conflict_set<'p>(reader: Reader<'_>, places: impl Iterator<Item = &'p Place>,
 /// Every conflict by the walk's order. Equal values count as one, except where a resolver was to decide.
 fn built_in(walked: &Walked, wanted: &Wanted, fallback: Option<String>) -> Result<Viewed, Error> {
     let view = to_view(walked.settle(&|_| None))?;
-    Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback })
+    Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback, failed: false })
+}
+
+/// The same, where a resolver was to decide and failed by its own fault.
+fn failed(walked: &Walked, wanted: &Wanted, resolver: &dyn Resolver, reason: &str) -> Result<Viewed, Error> {
+    let viewed = built_in(walked, wanted, Some(fallback(resolver, reason)))?;
+    Ok(Viewed { failed: true, ..viewed })
 }
 
 fn open(walked: &Walked, wanted: &Wanted) -> u32 {
@@ -96,8 +101,8 @@ fn resolved(
         to_view(fields).map_err(|error| error.to_string())
     });
     match outcome {
-        Ok(view) => Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback: None }),
-        Err(reason) => built_in(walked, wanted, Some(fallback(resolver, &reason))),
+        Ok(view) => Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback: None, failed: false }),
+        Err(reason) => failed(walked, wanted, resolver, &reason),
     }
 }
 

@@ -244,7 +244,7 @@ impl MergeDocument for StateDocument {
             }
             _ => None,
         };
-        Ok(Viewed { view, conflicts: 0, fallback: None })
+        Ok(Viewed { view, conflicts: 0, fallback: None, failed: false })
     }
 
     fn view_at(&self, version: &Version, chooser: Chooser<'_>) -> Result<Viewed, Error> {
@@ -284,7 +284,8 @@ impl From<PluginError> for Error {
     fn from(error: PluginError) -> Self {
         let reason = error.to_string();
         match error {
-            PluginError::Refused { .. } | PluginError::Plugin { .. } => Self::Refused { reason },
+            PluginError::Refused { .. } => Self::Refused { reason },
+            PluginError::Plugin { .. } => Self::PluginFailed { reason },
             PluginError::Host { .. } => Self::Unavailable { reason },
         }
     }

@@ -1,0 +1,34 @@
+//! What a document reads as under the version of a plugin, or the policy, that has come since it was written last.
+
+use skerry_api::problem::Problem;
+use skerry_model::engine::Version as SeenVersion;
+
+use super::subject::NewView;
+use super::write::new_view;
+use super::{Context, Subject};
+use crate::catalog::Collection;
+use crate::documents::record::{DocumentEffect, MergeEffect};
+
+/// A version with the same content and the view that it has now; none when it reads the same.
+///
+/// # Errors
+/// A problem, when the plugin cannot run here now or does not take the document.
+pub fn review(
+    context: &Context,
+    collection: &Collection,
+    mut subject: Subject,
+) -> Result<Option<DocumentEffect>, Problem> {
+    let Some(merge) = subject.merge.as_ref().filter(|_| subject.exists) else { return Ok(None) };
+    let seen = merge.version();
+    // Where the newest change holds everything, the new version has to have it too.
+    let is_state = merge.state()?.is_some();
+    let deltas = if is_state { vec![merge.delta(&SeenVersion::default())?] } else { Vec::new() };
+    let resolver = context.resolver(&collection.policy)?;
+    let new: NewView = new_view(context, collection, &subject, resolver.as_ref())?;
+    if subject.reads_like(&new) {
+        return Ok(None);
+    }
+    let author = context.core.origin.clone();
+    subject.push(&author, context.time_ms(), new, Some(MergeEffect { deltas, seen }));
+    Ok(subject.effect())
+}

@@ -73,6 +73,8 @@ pub struct Collection {
     pub template: Option<View>,
     /// JSON Pointers of the fields that merge by character; fixed.
     pub text: Vec<String>,
+    /// Whether the core writes back what was decided where writes met.
+    pub settle: bool,
 }
 
 /// A plugin.
@@ -123,13 +125,17 @@ pub enum Step {
         template: Option<View>,
         /// Its text fields.
         text: Vec<String>,
+        /// Whether the core writes back what was decided.
+        settle: bool,
     },
-    /// A collection takes another policy.
+    /// A collection takes another policy, or begins or ends to write back what was decided.
     SetPolicy {
         /// Its name.
         name: CollectionName,
         /// The policy.
         policy: Policy,
+        /// Whether the core writes back what was decided.
+        settle: bool,
     },
     /// A collection goes, with its documents.
     DeleteCollection {
@@ -235,6 +241,14 @@ pub enum Error {
     /// No such node.
     #[error("node {0} is not part of this cluster")]
     NoNode(NodeId),
+    /// Settling in a collection where no conflicts are kept.
+    #[error("collection {name} is {policy}: settle belongs to the policies lww and json, and to resolvers")]
+    NoSettling {
+        /// Its name.
+        name: CollectionName,
+        /// Its policy.
+        policy: Policy,
+    },
     /// Template or text on a collection whose documents are not of the json engine.
     #[error("collection {name} is {policy}: template and text belong to the policies lww and json, and to resolvers")]
     NoTemplate {
@@ -330,9 +344,10 @@ impl Catalog {
     /// [`Error`] names why not.
     pub fn check(&self, step: &Step) -> Result<bool, Error> {
         match step {
-            Step::CreateCollection { name, policy, template, text } => {
+            Step::CreateCollection { name, policy, template, text, settle } => {
                 if let Some(known) = self.collections.get(name) {
-                    let same = known.policy == *policy && known.template == *template && known.text == *text;
+                    let same_form = known.template == *template && known.text == *text;
+                    let same = known.policy == *policy && same_form && known.settle == *settle;
                     let (name, policy) = (name.clone(), known.policy.clone());
                     return if same { Ok(false) } else { Err(Error::CollectionExists { name, policy }) };
                 }
@@ -343,16 +358,18 @@ impl Catalog {
                 if self.engine(policy) != EngineKind::Json && (template.is_some() || !text.is_empty()) {
                     return Err(Error::NoTemplate { name: name.clone(), policy: policy.clone() });
                 }
+                self.check_settle(name, policy, *settle)?;
                 Ok(true)
             }
-            Step::SetPolicy { name, policy } => {
+            Step::SetPolicy { name, policy, settle } => {
                 let known = self.collections.get(name).ok_or_else(|| Error::NoCollection(name.clone()))?;
                 self.check_policy(policy)?;
                 if !self.stores_alike(&known.policy, policy) {
                     let (from, to) = (known.policy.to_string(), policy.to_string());
                     return Err(Error::EngineChange { name: name.clone(), from, to });
                 }
-                Ok(known.policy != *policy)
+                self.check_settle(name, policy, *settle)?;
+                Ok(known.policy != *policy || known.settle != *settle)
             }
             Step::DeleteCollection { name } => {
                 if self.collections.contains_key(name) {
@@ -377,6 +394,13 @@ impl Catalog {
         }
     }
 
+    fn check_settle(&self, name: &CollectionName, policy: &Policy, settle: bool) -> Result<(), Error> {
+        if settle && self.engine(policy) != EngineKind::Json {
+            return Err(Error::NoSettling { name: name.clone(), policy: policy.clone() });
+        }
+        Ok(())
+    }
+
     fn check_policy(&self, policy: &Policy) -> Result<(), Error> {
         let known = match policy {
             Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => true,
@@ -395,14 +419,21 @@ impl Catalog {
         let mut next = self.clone();
         next.version = self.version.next();
         match step {
-            Step::CreateCollection { name, policy, template, text } => {
+            Step::CreateCollection { name, policy, template, text, settle } => {
                 let id = CollectionId::new(u32::try_from(next.version.get()).unwrap_or(u32::MAX));
                 let (policy, template, text) = (policy.clone(), template.clone(), text.clone());
-                next.collections.entry(name.clone()).or_insert(Collection { id, policy, template, text });
+                next.collections.entry(name.clone()).or_insert(Collection {
+                    id,
+                    policy,
+                    template,
+                    text,
+                    settle: *settle,
+                });
             }
-            Step::SetPolicy { name, policy } => {
+            Step::SetPolicy { name, policy, settle } => {
                 if let Some(collection) = next.collections.get_mut(name) {
                     collection.policy = policy.clone();
+                    collection.settle = *settle;
                 }
             }
             Step::DeleteCollection { name } => {
@@ -476,6 +507,7 @@ impl Catalog {
             world: self.world(&collection.policy),
             template: collection.template.clone(),
             text: collection.text.clone(),
+            settle: collection.settle,
         });
         message::Catalog { version: self.version, collections: collections.collect() }
     }
@@ -560,7 +592,7 @@ mod tests {
 
     fn create(name: &str, policy: &str) -> Step {
         let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());
-        Step::CreateCollection { name, policy, template: None, text: Vec::new() }
+        Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false }
     }
 
     fn activate(digest: u8) -> Step {
@@ -591,7 +623,10 @@ mod tests {
         assert_eq!(catalog.check(&create("items", "lww")), Ok(false));
         assert!(matches!(catalog.check(&create("items", "json")), Err(Error::CollectionExists { .. })));
         assert!(matches!(catalog.check(&create("goods", "plugin:stock")), Err(Error::NoPlugin(_))));
-        let set = |policy: &str| Step::SetPolicy { name: "items".parse().unwrap(), policy: policy.parse().unwrap() };
+        let set = |policy: &str| {
+            let (name, policy) = ("items".parse().unwrap(), policy.parse().unwrap());
+            Step::SetPolicy { name, policy, settle: false }
+        };
         assert!(matches!(catalog.check(&set("strict")), Err(Error::EngineChange { .. })));
         assert_eq!(catalog.check(&set("json")), Ok(true));
     }

@@ -262,7 +262,7 @@ impl Story {
         let deployed = self.client.deploy(&name, Bytes::from_static(standard::STOCK.component)).await?;
         self.output.note(&format!("Deployed the resolver {name}, digest {}.", deployed.digest));
         let policy = Policy::Plugin { name, pinned: None };
-        let spec = CollectionSpec { policy, template: None, text: Vec::new() };
+        let spec = CollectionSpec { policy, template: None, text: Vec::new(), settle: false };
         self.client.put_collection(&lantern.collection, &spec).await?;
         for (key, document) in examples() {
             let at = Address { collection: lantern.collection.clone(), key: key.parse().map_err(Problem::from)? };

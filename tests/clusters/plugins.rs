@@ -211,3 +211,57 @@ fn cluster_has(url: &str, component: &[u8]) -> bool {
     let asked = format!("{url}/v1/plugins/shop?digest={}", digest(component));
     skerry_tests::processes::component(&asked).is_some_and(|found| found == component)
 }
+
+/// Where a collection asks for it, what was decided is written back, and nothing is left in conflict; by hand it is one
+/// command.
+#[test]
+fn conflicts_are_settled_by_the_core_and_by_hand() {
+    let cluster = Cluster::start(BINARIES, 3, 2);
+    deploy(&cluster, STOCK.component, &[]).unwrap();
+    for (collection, settle) in [("items", &[][..]), ("settled", &["--settle"])] {
+        let create = [&["collection", "create", collection, "--policy", "plugin:shop"], settle].concat();
+        cluster.cli(&create).unwrap();
+        assert_eq!(write(&cluster.url(0), "PUT", collection, "d0", &json!({ "remaining": 1, "color": "red" })), 201);
+    }
+    let mut edges: Vec<_> = ["shop-1", "shop-2"].map(|name| Edge::start(&cluster, name)).into();
+    for (edge, color) in edges.iter_mut().zip(["green", "blue"]) {
+        edge.synced();
+        assert!(edge.process().stop(), "{}", edge.process().said());
+        edge.restart_offline();
+        for collection in ["items", "settled"] {
+            let sold = json!({ "remaining": 0, "color": color });
+            assert_eq!(write(&edge.url(), "PATCH", collection, "d0", &sold), 200);
+        }
+    }
+    for edge in &mut edges {
+        assert!(edge.process().stop(), "{}", edge.process().said());
+        edge.restart();
+        edge.synced();
+    }
+    let urls: Vec<_> = cluster.urls().into_iter().chain(edges.iter().map(Edge::url)).collect();
+    let open = |url: &str, collection: &str| {
+        let path = format!("{url}/v1/collections/{collection}/documents/d0/conflicts");
+        http(&path, "GET", None).unwrap().1["conflicts"].as_array().unwrap().len()
+    };
+    for url in &urls {
+        until(&format!("the outcome at {url}"), || {
+            read(url, "settled", "d0").filter(|shown| shown["oversold"] == 1 && shown["remaining"] == 0)
+        });
+        until(&format!("no conflict at {url}"), || (open(url, "settled") == 0).then_some(()));
+    }
+    assert_eq!(open(&urls[0], "items"), 2);
+    let settle = ["conflicts", "settle", "items", "d0"];
+    cluster.cli(&[&settle[..], &["--at", "/color", "--value", "\"violet\""]].concat()).unwrap();
+    let refused = cluster.cli(&[&settle[..], &["--at", "/color", "--candidate", "0"]].concat()).unwrap_err();
+    assert!(refused.contains("no open conflict at \"/color\""), "{refused}");
+    let rest = cluster.cli(&settle).unwrap();
+    assert!(rest.contains("settled /remaining"), "{rest}");
+    for url in &urls {
+        until(&format!("what was settled at {url}"), || {
+            let shown = read(url, "items", "d0")?;
+            (shown["color"] == "violet" && shown["remaining"] == 0 && open(url, "items") == 0).then_some(())
+        });
+    }
+    let refused = cluster.cli(&["collection", "create", "tally", "--policy", "counter", "--settle"]).unwrap_err();
+    assert!(refused.contains("settle belongs to"), "{refused}");
+}

@@ -134,6 +134,7 @@ fn a_leader_with_a_stuck_disk_goes_on_leading() {
         policy: Policy::Strict,
         template: None,
         text: Vec::new(),
+        settle: false,
     };
     until("the collection", || {
         let step = step.clone();

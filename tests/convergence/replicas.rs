@@ -77,7 +77,7 @@ fn happen(world: &mut World, event: Event) {
         Event::Sync(sync) => world.sync(&sync),
         Event::SetPolicy { policy } => {
             let (name, policy) = ("items".parse().unwrap(), POLICIES[policy].parse().unwrap());
-            world.core.step(&Step::SetPolicy { name, policy });
+            world.core.step(&Step::SetPolicy { name, policy, settle: false });
         }
     }
 }

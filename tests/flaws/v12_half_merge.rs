@@ -148,7 +148,7 @@ impl Skerry {
         let version = PluginVersion { digest: DIGEST, bytes: 1, state_version: 1 };
         core.step(&Step::ActivatePlugin { name, world, version });
         let (name, policy) = (at().collection, "plugin:together".parse().unwrap());
-        core.step(&Step::CreateCollection { name, policy, template: None, text: Vec::new() });
+        core.step(&Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false });
         core.write(&at(), raise(1)).unwrap();
         Self { core, on_step, edges: 0 }
     }

@@ -53,9 +53,12 @@ async fn put(
     let known = catalog.collection(&name);
     let step = match known {
         Some(known) if known.template == template && known.text == spec.text => {
-            Step::SetPolicy { name: name.clone(), policy: spec.policy }
+            Step::SetPolicy { name: name.clone(), policy: spec.policy, settle: spec.settle }
         }
-        _ => Step::CreateCollection { name: name.clone(), policy: spec.policy, template, text: spec.text },
+        _ => {
+            let (policy, text, settle) = (spec.policy, spec.text, spec.settle);
+            Step::CreateCollection { name: name.clone(), policy, template, text, settle }
+        }
     };
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     // Once that has answered, the change is in every shard's replica here.
@@ -84,6 +87,7 @@ fn template(spec: &CollectionSpec) -> Result<Option<View>, Problem> {
 
 fn describe(catalog: &Catalog, name: &CollectionName, known: &catalog::Collection) -> Collection {
     let template = known.template.as_ref().and_then(|template| template.object().ok());
-    let spec = CollectionSpec { policy: known.policy.clone(), template, text: known.text.clone() };
+    let (policy, text) = (known.policy.clone(), known.text.clone());
+    let spec = CollectionSpec { policy, template, text, settle: known.settle };
     Collection { name: name.clone(), spec, plugin: catalog.digest(&known.policy) }
 }

@@ -55,6 +55,9 @@ pub(super) struct Create {
     /// JSON Pointer of a field that merges by character
     #[arg(long, value_name = "POINTER")]
     text: Vec<String>,
+    /// Write back, as ordinary changes, what was decided where writes met, so that every Automerge client agrees
+    #[arg(long)]
+    settle: bool,
 }
 
 /// Why a collection command failed.
@@ -110,7 +113,8 @@ impl Create {
             Some(template) => Some(document::parse(&template.read(TEMPLATE_BYTES_MAX)?)?),
             None => None,
         };
-        let spec = CollectionSpec { policy: self.policy.clone(), template, text: self.text.clone() };
+        let (policy, text) = (self.policy.clone(), self.text.clone());
+        let spec = CollectionSpec { policy, template, text, settle: self.settle };
         match client.collection(&self.collection).await {
             Ok(found) if found.spec == spec => Ok(found),
             Ok(found) => Err(Error::Exists { name: found.name, policy: found.spec.policy }),
@@ -149,6 +153,9 @@ fn show(collection: &bodies::Collection) -> String {
     }
     if let Some(template) = &collection.spec.template {
         table.row([&"template", &serde_json::Value::Object(template.clone())]);
+    }
+    if collection.spec.settle {
+        table.row([&"settle", &"what was decided is written back"]);
     }
     for pointer in &collection.spec.text {
         table.row([&"text", pointer]);

@@ -1,14 +1,18 @@
 //! `skerry conflicts`: where concurrent writes met, and what readers see there.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::pin::pin;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt, future};
 use serde::Serialize;
+use serde_json::Value;
+use skerry_api::bodies;
 use skerry_api::cli::{Error, Output, Table, patiently, plain, utc};
 use skerry_api::client::Client;
 use skerry_api::documents::{self, Address, Consistency, ETag, SCAN_LIMIT_MAX};
+use skerry_model::policy::Choice;
 use skerry_model::{CollectionName, DocumentKey};
 
 /// Conflicts
@@ -28,6 +32,34 @@ pub(super) enum Conflicts {
         /// The document's key
         key: DocumentKey,
     },
+    /// End open conflicts of a document by hand: all of them as readers see them now, or one as you say
+    #[command(after_help = "Example:\n  skerry conflicts settle stock lantern --at /remaining --value 3")]
+    Settle(Settle),
+}
+
+/// How conflicts end.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Settle {
+    /// The collection
+    collection: CollectionName,
+    /// The document's key
+    key: DocumentKey,
+    /// Only the conflict at this JSON Pointer
+    #[arg(long, value_name = "POINTER")]
+    at: Option<String>,
+    /// With the value written by this candidate, counted from 0 in the order of `conflicts show`
+    #[arg(long, requires = "at", conflicts_with_all = ["value", "remove"], value_name = "N")]
+    candidate: Option<u32>,
+    /// With this value
+    #[arg(long, requires = "at", conflicts_with = "remove", value_name = "JSON", value_parser = json)]
+    value: Option<Value>,
+    /// With no value: the field or item goes
+    #[arg(long, requires = "at")]
+    remove: bool,
+}
+
+fn json(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// A line of the list.
@@ -47,6 +79,50 @@ impl Conflicts {
                 let found = patiently("reading", client.conflicts(&at, Consistency::Linearizable)).await?;
                 Ok(output.show(&found, show)?)
             }
+            Self::Settle(settle) => settle.run(client, output).await,
+        }
+    }
+}
+
+/// What was settled.
+#[derive(Serialize)]
+struct Settled {
+    settled: Vec<String>,
+    etag: Option<ETag>,
+}
+
+impl Settle {
+    async fn run(&self, client: &Client, output: Output) -> Result<(), Error> {
+        let at = Address { collection: self.collection.clone(), key: self.key.clone() };
+        let found = patiently("reading", client.conflicts(&at, Consistency::Linearizable)).await?;
+        let wanted = |open: &&documents::OpenConflict| self.at.as_ref().is_none_or(|at| *at == open.conflict.path);
+        let mut settle: BTreeMap<_, _> = found
+            .conflicts
+            .iter()
+            .filter(wanted)
+            .map(|open| (open.conflict.path.clone(), self.choice(open.shown.as_ref())))
+            .collect();
+        // Where nothing is open the node says so.
+        if settle.is_empty() {
+            settle.extend(self.at.iter().map(|at| (at.clone(), self.choice(None))));
+        }
+        if settle.is_empty() {
+            output.note(&format!("no conflict is open in {}/{}", self.collection, self.key));
+            return Ok(());
+        }
+        let settled = settle.keys().cloned().collect();
+        let written = patiently("settling", client.settle(&at, &bodies::Settle { settle }, found.etag)).await?;
+        let done = Settled { settled, etag: written.stamp.map(|stamp| stamp.etag) };
+        Ok(output.show(&done, |done| format!("settled {}", done.settled.join(", ")))?)
+    }
+
+    /// As the arguments say, or as readers see it.
+    fn choice(&self, shown: Option<&Value>) -> Choice {
+        match (self.candidate, &self.value, self.remove) {
+            (Some(candidate), _, _) => Choice::Candidate(candidate),
+            (None, Some(value), _) => Choice::Value(value.clone()),
+            (None, None, true) => Choice::Remove,
+            (None, None, false) => shown.map_or(Choice::Remove, |shown| Choice::Value(shown.clone())),
         }
     }
 }

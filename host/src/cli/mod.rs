@@ -60,7 +60,7 @@ enum Command {
     /// Make, deploy and list plugins, which decide where concurrent writes meet
     #[command(subcommand, after_help = "Example:\n  skerry plugin list")]
     Plugin(plugin::Plugin),
-    /// See where concurrent writes met
+    /// See where concurrent writes met, and settle it
     #[command(subcommand, after_help = "Example:\n  skerry conflicts list stock")]
     Conflicts(conflicts::Conflicts),
     /// See how the cluster is, and change its nodes

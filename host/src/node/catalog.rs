@@ -41,6 +41,7 @@ impl From<Error> for Problem {
             | Error::NoVersion { .. }
             | Error::OlderStates { .. }
             | Error::NoTemplate { .. }
+            | Error::NoSettling { .. }
             | Error::IdUsed(_)
             | Error::OtherAddress { .. }
             | Error::NoNode(_) => Kind::Refused,

@@ -192,6 +192,7 @@ fn size_of(write: &Write) -> usize {
     let size = match write {
         Write::Put(object) => object.iter().map(|(name, value)| name.len() + value_size(value)).sum(),
         Write::Patch(value) | Write::Operation(value) => value_size(value),
+        Write::Settle(fields) => fields.iter().map(|(at, value)| at.len() + value.as_ref().map_or(0, value_size)).sum(),
         Write::Delete => 0,
     };
     size.min(2 * DOCUMENT_BYTES_MAX)

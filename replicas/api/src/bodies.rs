@@ -1,10 +1,10 @@
 //! Bodies of the routes beside documents, as JSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use skerry_model::policy::{Policy, World};
+use skerry_model::policy::{Choice, Policy, World};
 use skerry_model::{ClusterId, CollectionName, DocumentKey, NodeId, PluginDigest, PluginName, ShardId, Term, Timeline};
 
 /// `PUT /v1/collections/{c}`: what a collection is to be. Template and text are fixed at creation.
@@ -19,6 +19,22 @@ pub struct CollectionSpec {
     /// JSON Pointers of the fields that merge by character.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<String>,
+    /// Whether the core writes back, as ordinary changes, what was decided where writes met.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub settle: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Body of `POST /v1/collections/{c}/documents/{key}/conflicts`: how open conflicts end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settle {
+    /// By JSON Pointer: a candidate by its place, a value, or `"remove"`.
+    pub settle: BTreeMap<String, Choice>,
 }
 
 /// `GET /v1/collections` and `/v1/collections/{c}`.

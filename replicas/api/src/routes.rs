@@ -11,9 +11,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use skerry_model::engine::Write;
 use skerry_model::limits::KEY_BYTES_MAX;
+use skerry_model::policy::Choice;
 use skerry_model::{CollectionName, document};
 
-use crate::documents::{Address, Consistency, Documents, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan, WriteRequest};
+use crate::bodies::Settle;
+use crate::documents::{
+    Address, Conditions, Consistency, Documents, Match, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan, WriteRequest,
+};
 use crate::extract::{AtDocument, Body, Format, InCollection, Parameters};
 use crate::limits::DOCUMENT_BODY_BYTES_MAX;
 use crate::problem::{Kind, Problem};
@@ -27,7 +31,7 @@ pub fn documents<D: Documents>(documents: D) -> Router {
     Router::new()
         .route("/v1/collections/{collection}/documents", get(scan::<D>))
         .route("/v1/collections/{collection}/documents/{key}", document)
-        .route("/v1/collections/{collection}/documents/{key}/conflicts", get(conflicts::<D>))
+        .route("/v1/collections/{collection}/documents/{key}/conflicts", get(conflicts::<D>).post(settle::<D>))
         .route("/v1/collections/{collection}/documents/{key}/operations", post(operate::<D>))
         .layer(DefaultBodyLimit::max(DOCUMENT_BODY_BYTES_MAX))
         .with_state(documents)
@@ -71,7 +75,7 @@ async fn get_document<D: Documents>(
 ) -> Result<Response, Problem> {
     let conditions = conditions::parse(&headers)?;
     let read = documents.get(at, parameters.consistency).await?;
-    let if_match = crate::documents::Conditions { if_none_match: None, ..conditions.clone() };
+    let if_match = Conditions { if_none_match: None, ..conditions.clone() };
     if !if_match.hold(Some(&read.stamp.etag)) {
         let detail = format!("the document is at version {}, which If-Match does not name", read.stamp.etag.0);
         return Err(Problem::new(Kind::PreconditionFailed, detail));
@@ -154,6 +158,45 @@ async fn conflicts<D: Documents>(
 ) -> Result<Response, Problem> {
     let conflicts = documents.conflicts(at, parameters.consistency).await?;
     respond::conflicts(&conflicts, Format::wanted(&headers, DOCUMENT_FORMATS))
+}
+
+/// Ends open conflicts by hand. What the request names by its place among the candidates is looked up at the version that
+/// the write then demands, so that it never means another one.
+async fn settle<D: Documents>(
+    State(documents): State<D>,
+    AtDocument(at): AtDocument,
+    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let malformed = |error| Problem::new(Kind::Malformed, format!("the body: {error}"));
+    let Settle { settle } = serde_json::from_value(body.value(&[media::JSON])?).map_err(malformed)?;
+    let conditions = conditions::parse(&headers)?;
+    let open = documents.conflicts(at.clone(), Consistency::Linearizable).await?;
+    if !conditions.hold(Some(&open.etag)) {
+        let detail = format!("the document is at version {}, and other conflicts may be open", open.etag.0);
+        return Err(Problem::new(Kind::PreconditionFailed, detail));
+    }
+    let fields = settle.into_iter().map(|(path, choice)| {
+        let conflict = open.conflicts.iter().map(|open| &open.conflict).find(|conflict| conflict.path == path);
+        let conflict =
+            conflict.ok_or_else(|| Problem::new(Kind::Refused, format!("there is no open conflict at {path:?}")))?;
+        let value = match choice {
+            Choice::Remove => None,
+            Choice::Value(value) => Some(value),
+            Choice::Candidate(place) => {
+                let chosen = usize::try_from(place).ok().and_then(|place| conflict.candidates.get(place));
+                let there = conflict.candidates.len();
+                let detail = || format!("{path} has no candidate {place}: there are {there}, counted from 0");
+                Some(chosen.ok_or_else(|| Problem::new(Kind::Refused, detail()))?.value.clone())
+            }
+        };
+        Ok((path, value))
+    });
+    let fields = fields.collect::<Result<_, Problem>>()?;
+    let conditions = Conditions { if_match: Some(Match::Tags(vec![open.etag])), if_none_match: None };
+    let written = documents.write(at, WriteRequest { write: Write::Settle(fields), conditions }).await?;
+    respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
 }
 
 async fn scan<D: Documents>(

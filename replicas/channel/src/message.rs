@@ -242,4 +242,7 @@ pub struct Collection {
     pub template: Option<View>,
     /// JSON Pointers of its text fields.
     pub text: Vec<String>,
+    /// Whether the core writes back what was decided.
+    #[serde(default)]
+    pub settle: bool,
 }

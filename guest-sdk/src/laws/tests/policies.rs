@@ -188,7 +188,10 @@ policy!(
 
 #[test]
 fn a_state_in_the_order_of_a_hash_map_is_caught() {
-    check_broken::<MapOrder>(Law::Deterministic);
+    // By chance two calls may agree, and then two states that mean the same are different bytes.
+    let finding = broken(check_policy(&NativePolicy::<MapOrder>::new(), &PolicyExamples::default(), CASES));
+    let laws = [Law::Deterministic, Law::Grows, Law::Idempotent, Law::Neutral, Law::Commutative, Law::Associative];
+    assert!(laws.contains(&finding.law), "{finding}");
 }
 
 policy!(

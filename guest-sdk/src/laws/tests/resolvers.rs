@@ -99,7 +99,9 @@ impl Resolver for MapOrder {
 
 #[test]
 fn the_order_of_a_hash_map_is_caught() {
-    check_broken::<MapOrder>(Law::Deterministic);
+    // By chance two calls may agree, and then two orders do not.
+    let finding = broken(check::<MapOrder>(CASES));
+    assert!([Law::Deterministic, Law::Order].contains(&finding.law), "{finding}");
 }
 
 /// Between equal times the one wins that comes first.

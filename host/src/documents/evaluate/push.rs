@@ -15,7 +15,7 @@ use skerry_model::policy::{EngineKind, Resolver};
 use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
 
-use super::write::new_view;
+use super::write::settled_view;
 use super::{Context, Subject};
 use crate::catalog::Collection;
 use crate::documents::record::{Documents, MergeEffect, PushEffect};
@@ -184,7 +184,9 @@ impl DocumentPush<'_> {
         if deltas.is_empty() {
             return Ok(Ok(verdicts));
         }
-        let viewed = catch_unwind(AssertUnwindSafe(|| new_view(self.context, self.collection, subject, self.resolver)));
+        let viewed = catch_unwind(AssertUnwindSafe(|| {
+            settled_view(self.context, self.collection, subject, self.resolver, &mut deltas)
+        }));
         let new = match viewed {
             Ok(Ok(new)) => new,
             Ok(Err(problem)) if problem.kind == Kind::Unavailable => return Err(problem),

@@ -1,10 +1,10 @@
 //! What a document reads as under the version of a plugin, or the policy, that has come since it was written last.
 
 use skerry_api::problem::Problem;
-use skerry_model::engine::Version as SeenVersion;
+use skerry_model::engine::{MergeDocument, Version as SeenVersion};
 
 use super::subject::NewView;
-use super::write::new_view;
+use super::write::settled_view;
 use super::{Context, Subject};
 use crate::catalog::Collection;
 use crate::documents::record::{DocumentEffect, MergeEffect};
@@ -19,15 +19,15 @@ pub fn review(
     mut subject: Subject,
 ) -> Result<Option<DocumentEffect>, Problem> {
     let Some(merge) = subject.merge.as_ref().filter(|_| subject.exists) else { return Ok(None) };
-    let seen = merge.version();
     // Where the newest change holds everything, the new version has to have it too.
     let is_state = merge.state()?.is_some();
-    let deltas = if is_state { vec![merge.delta(&SeenVersion::default())?] } else { Vec::new() };
+    let mut deltas = if is_state { vec![merge.delta(&SeenVersion::default())?] } else { Vec::new() };
     let resolver = context.resolver(&collection.policy)?;
-    let new: NewView = new_view(context, collection, &subject, resolver.as_ref())?;
+    let new: NewView = settled_view(context, collection, &mut subject, resolver.as_ref(), &mut deltas)?;
     if subject.reads_like(&new) {
         return Ok(None);
     }
+    let seen = subject.document().map(MergeDocument::version).unwrap_or_default();
     let author = context.core.origin.clone();
     subject.push(&author, context.time_ms(), new, Some(MergeEffect { deltas, seen }));
     Ok(subject.effect())

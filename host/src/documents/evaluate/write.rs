@@ -1,14 +1,15 @@
 //! Evaluation of clients' writes to one document, one after another into one record, each a version of its own.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use skerry_api::documents::{Change, WriteRequest};
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::document::{self, View};
-use skerry_model::engine::{self, Write, WriteContext};
-use skerry_model::policy::Resolver;
-use std::sync::Arc;
+use skerry_model::engine::{self, Delta, Write, WriteContext};
+use skerry_model::policy::{Chooser, Resolver};
 
 use super::subject::NewView;
 use super::{Context, Subject, chooser};
@@ -102,8 +103,8 @@ fn strict(context: &Context, subject: &mut Subject, write: &Write) -> Result<boo
         Write::Put(object) => Some(View::of(object)?),
         Write::Patch(patch) => Some(View::of(&patched(seen(subject)?, patch)?)?),
         Write::Delete => None,
-        Write::Operation(_) => {
-            let detail = "documents of policy strict take whole documents and merge patches, and no operations";
+        Write::Operation(_) | Write::Settle(_) => {
+            let detail = "documents of policy strict take whole documents and merge patches, and nothing else";
             return Err(Problem::new(Kind::Refused, detail));
         }
     };
@@ -133,7 +134,8 @@ fn merge(context: &Context, collection: &Collection, subject: &mut Subject, writ
     let applied = merge.apply(write, &circumstances);
     note_failure(context, collection, subject, applied.as_ref().err());
     let Some(delta) = applied? else { return Ok(false) };
-    let new = match new_view(context, collection, subject, resolver.as_ref()) {
+    let mut deltas = vec![delta];
+    let new = match settled_view(context, collection, subject, resolver.as_ref(), &mut deltas) {
         Ok(new) => new,
         Err(problem) => {
             subject.merge = None;
@@ -141,9 +143,51 @@ fn merge(context: &Context, collection: &Collection, subject: &mut Subject, writ
         }
     };
     let seen = subject.merge.as_ref().expect("it is still there").version();
-    let effect = MergeEffect { deltas: vec![delta], seen };
+    let effect = MergeEffect { deltas, seen };
     subject.push(&context.core.origin, context.time_ms(), new, Some(effect));
     Ok(true)
+}
+
+/// The same, once the core has written back what was decided, where the collection asks for it: as a change of its own
+/// that is added to `deltas`.
+pub(super) fn settled_view(
+    context: &Context,
+    collection: &Collection,
+    subject: &mut Subject,
+    resolver: Option<&Arc<dyn Resolver>>,
+    deltas: &mut Vec<Delta>,
+) -> Result<NewView, Problem> {
+    let new = new_view(context, collection, subject, resolver)?;
+    let (true, 1.., None, Some(view)) = (collection.settle, new.conflicts, &new.fallback, &new.view) else {
+        return Ok(new);
+    };
+    let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");
+    // Past the number that is listed they stay open.
+    let Ok(open) = merge.conflicts() else { return Ok(new) };
+    let shown = Value::Object(view.object()?);
+    let mut fields: BTreeMap<String, Option<Value>> = open
+        .conflicts
+        .into_iter()
+        .map(|conflict| (conflict.path.clone(), shown.pointer(&conflict.path).cloned()))
+        .collect();
+    let own = merge.view(Chooser::Lww)?.view.map(|view| view.object()).transpose()?.unwrap_or_default();
+    // Whatever the plugin has added stays to be seen.
+    for (name, note) in shown.as_object().into_iter().flatten().filter(|(name, _)| !own.contains_key(*name)) {
+        fields.entry(document::pointer(&[name])).or_insert_with(|| Some(note.clone()));
+    }
+    let circumstances =
+        WriteContext { author: &context.core, time_ms: context.time_ms(), number: None, base: None, seen: None };
+    match merge.apply(&Write::Settle(fields), &circumstances) {
+        Ok(Some(delta)) => {
+            deltas.push(delta);
+            new_view(context, collection, subject, resolver)
+        }
+        Ok(None) => Ok(new),
+        Err(error) => {
+            tracing::warn!(key = %subject.key(), %error, "what was decided is not written back");
+            Ok(new)
+        }
+    }
 }
 
 /// What the merge document reads as under the collection's policy.

@@ -75,7 +75,6 @@ fn proposals_that_the_profile_does_not_name_are_refused() {
     for module in [
         "(module (memory 1 1 shared))",
         "(module (memory i64 1))",
-        "(module (memory 1) (memory 1))",
         "(module (func (param v128) (result v128) local.get 0 i32x4.relaxed_trunc_f32x4_s))",
         "(module (func $loop return_call $loop))",
         "(module (tag) (func throw 0))",

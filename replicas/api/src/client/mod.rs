@@ -22,11 +22,11 @@ pub use self::error::{Effect, Error};
 use self::exchange::{Answer, Request};
 use crate::bodies::{
     Cluster, Collection, CollectionSpec, Collections, Deployed, Drain, DryRun, NewMember, Plugin, Plugins, Replacement,
-    Rollback, RolledBack, SyncStatus, Transfer,
+    Rollback, RolledBack, Settle, SyncStatus, Transfer,
 };
 use crate::conditions;
 use crate::documents::{
-    Address, Conditions, Conflicts, Consistency, Listed, Page, Read, SCAN_LIMIT_MAX, Scan, Written,
+    Address, Conditions, Conflicts, Consistency, ETag, Listed, Match, Page, Read, SCAN_LIMIT_MAX, Scan, Written,
 };
 use crate::limits::{CATALOG_TIMEOUT, CONNECT_TIMEOUT, RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::wire::{ListedBody, PageBody, WrittenBody, media};
@@ -243,6 +243,16 @@ impl Client {
     pub async fn delete_collection(&self, name: &CollectionName) -> Result<(), Error> {
         let request = Request::new(Method::DELETE, collection_path(name)).timeout(CATALOG_TIMEOUT);
         self.send(request).await.map(|_| ())
+    }
+
+    /// Ends open conflicts of a document by hand, if it is at this version.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn settle(&self, at: &Address, settle: &Settle, version: ETag) -> Result<Written, Error> {
+        let conditions = Conditions { if_match: Some(Match::Tags(vec![version])), if_none_match: None };
+        let path = format!("{}/conflicts", document_path(at)?);
+        self.write(Request::new(Method::POST, path).json(settle), &conditions).await
     }
 
     /// Every plugin.

@@ -79,6 +79,10 @@ impl Memory {
             Write::Put(object) => object,
             // What was done last, for a test to look at.
             Write::Operation(operation) => Map::from_iter([("operation".to_owned(), operation)]),
+            Write::Settle(fields) => {
+                let settled = fields.into_iter().map(|(path, value)| (path, value.unwrap_or_default()));
+                Map::from_iter([("settled".to_owned(), Value::Object(settled.collect()))])
+            }
             Write::Patch(patch) => {
                 let mut value = old.as_ref().map_or(Value::Null, |(_, view)| Value::Object(view.object().unwrap()));
                 json_patch::merge(&mut value, &patch);

@@ -330,3 +330,27 @@ async fn a_503_says_what_is_known_of_the_write() {
     }
     assert!(send(&memory, "GET /a", &[], "").await.json().get("outcome").is_none());
 }
+
+#[tokio::test]
+async fn conflicts_are_settled_at_the_version_that_was_seen() {
+    let memory = Memory::default();
+    send(&memory, "PUT /troubled", &[], r#"{ "stock": 9 }"#).await;
+    let etag = send(&memory, "GET /troubled/conflicts", &[], "").await.header("etag").unwrap().to_owned();
+    let settle = async |choice: &str, headers: &[(&str, &str)]| {
+        let body = format!(r#"{{ "settle": {choice} }}"#);
+        send(&memory, "POST /troubled/conflicts", headers, body).await
+    };
+    for (choice, detail) in [
+        (r#"{ "/price": "remove" }"#, "there is no open conflict at \"/price\""),
+        (r#"{ "/stock": { "candidate": 2 } }"#, "/stock has no candidate 2: there are 2, counted from 0"),
+    ] {
+        check_problem(&settle(choice, &[]).await, Kind::Refused, detail);
+    }
+    assert_eq!(settle(r#"{ "/stock": { "chosen": 2 } }"#, &[]).await.status, StatusCode::BAD_REQUEST);
+    let other = settle(r#"{ "/stock": "remove" }"#, &[("if-match", "\"other\"")]).await;
+    assert_eq!(other.status, StatusCode::PRECONDITION_FAILED);
+    let settled = settle(r#"{ "/stock": { "candidate": 0 } }"#, &[("if-match", &etag)]).await;
+    assert_eq!(settled.status, StatusCode::OK);
+    let read = send(&memory, "GET /troubled", &[], "").await.json();
+    assert_eq!(read, json!({ "settled": { "/stock": 8 } }));
+}

@@ -38,6 +38,7 @@ mod tests {
             world: None,
             template: None,
             text: vec!["/body".to_owned()],
+            settle: false,
         };
         let catalog = Catalog { version: CatalogVersion::new(2), collections: vec![collection] };
         check_golden(&key(), "03");

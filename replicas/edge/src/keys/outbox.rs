@@ -33,6 +33,11 @@ pub enum Operation {
         /// Its JSON.
         operation: Bytes,
     },
+    /// Open conflicts end.
+    Settle {
+        /// How, by JSON Pointer, as JSON.
+        fields: Bytes,
+    },
 }
 
 /// A change of this edge.

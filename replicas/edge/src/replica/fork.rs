@@ -136,6 +136,10 @@ fn apply_again(
             let operation = serde_json::from_slice(operation).map_err(skerry_model::document::Error::Syntax)?;
             (Write::Operation(operation), object(shown)?)
         }
+        Operation::Settle { fields } => {
+            let fields = serde_json::from_slice(fields).map_err(skerry_model::document::Error::Syntax)?;
+            (Write::Settle(fields), object(shown)?)
+        }
     };
     let author = replica.author();
     let context = WriteContext { author: &author, time_ms, number: Some(number), base: None, seen: seen.as_ref() };

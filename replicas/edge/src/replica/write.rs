@@ -218,7 +218,7 @@ impl Replica {
     }
 }
 
-fn json(value: &serde_json::Value) -> bytes::Bytes {
+fn json(value: &impl serde::Serialize) -> bytes::Bytes {
     serde_json::to_vec(value).expect("JSON values serialize").into()
 }
 
@@ -229,5 +229,6 @@ fn operation(write: &Write, seen: Option<&View>) -> Answer<Operation> {
         Write::Patch(patch) => Operation::Patch { patch: json(patch) },
         Write::Delete => Operation::Delete,
         Write::Operation(operation) => Operation::Operate { operation: json(operation) },
+        Write::Settle(fields) => Operation::Settle { fields: json(fields) },
     })
 }

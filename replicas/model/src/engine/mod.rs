@@ -4,6 +4,8 @@
 pub mod json;
 pub mod state;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -125,6 +127,9 @@ pub enum Write {
     Delete,
     /// An operation of the collection's state policy.
     Operation(Value),
+    /// The open conflicts at these JSON Pointers end: with a value, or with none, which takes the field or item away. A
+    /// field at the top level that is in no conflict is written likewise.
+    Settle(BTreeMap<String, Option<Value>>),
 }
 
 /// The circumstances of a local write.

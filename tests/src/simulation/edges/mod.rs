@@ -181,7 +181,7 @@ impl Edges {
         let answers = self.stranded.lock();
         let fields = answers.values().flatten().filter_map(|change| match &change.operation {
             Operation::Patch { patch } => serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(patch).ok(),
-            Operation::Put { .. } | Operation::Delete | Operation::Operate { .. } => None,
+            Operation::Put { .. } | Operation::Delete | Operation::Operate { .. } | Operation::Settle { .. } => None,
         });
         (answers.len() == self.machines.len()).then(|| fields.flat_map(BTreeMap::into_keys).collect())
     }

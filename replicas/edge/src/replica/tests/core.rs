@@ -73,6 +73,7 @@ impl Core {
             world: None,
             template: None,
             text: Vec::new(),
+            settle: false,
         };
         self.catalog.collections.retain(|other| other.name != collection.name);
         self.catalog.collections.push(collection);

@@ -26,6 +26,20 @@ pub(super) enum Kind {
     Again,
     /// A merge patch: what it names, also where it is equal.
     Patch,
+    /// The end of conflicts: what is named, over every candidate.
+    Settle,
+}
+
+/// How one conflict is to end.
+pub(super) struct Settled {
+    /// The map or list it is in.
+    pub(super) container: ObjId,
+    /// Which field or item of it.
+    pub(super) property: Prop,
+    /// The steps that lead there.
+    pub(super) path: Vec<String>,
+    /// What is there afterwards; none for nothing.
+    pub(super) value: Option<Value>,
 }
 
 /// One write.
@@ -37,6 +51,8 @@ pub(super) struct Task<'a> {
     pub(super) wanted: &'a Map<String, Value>,
     /// JSON Pointers of the fields that are Text.
     pub(super) text: &'a BTreeSet<String>,
+    /// The conflicts that end.
+    pub(super) settled: &'a [Settled],
 }
 
 impl Task<'_> {
@@ -46,6 +62,7 @@ impl Task<'_> {
         match self.kind {
             Kind::Patch => writer.patch_fields(&ROOT, self.seen, self.wanted),
             Kind::Replace | Kind::Begin | Kind::Again => writer.put_fields(&ROOT, self.seen, self.wanted),
+            Kind::Settle => self.settled.iter().try_for_each(|settled| writer.settle(settled)),
         }
     }
 }
@@ -79,6 +96,30 @@ impl Writer<'_, '_> {
             Found::Object(ObjType::Text) if found.is_empty() => Held::Text(id),
             last => Held::Other(last.into_scalar().ok()),
         })
+    }
+
+    fn settle(&mut self, settled: &Settled) -> Result<(), AutomergeError> {
+        self.path.clone_from(&settled.path);
+        let (container, value) = (&settled.container, settled.value.as_ref());
+        match (&settled.property, value) {
+            (Prop::Map(name), None) => self.remove(container, name),
+            (Prop::Map(name), Some(value)) => {
+                let held = self.held(container, name.as_str())?;
+                self.write_field(container, name, &held, value)
+            }
+            (Prop::Seq(at), None) => self.transaction.delete(container, *at),
+            (Prop::Seq(at), Some(value)) => match to_scalar(value) {
+                Some(scalar) => {
+                    // Automerge drops a put of the value that is there already, or keeps the other writer's.
+                    self.transaction.put(container, *at, ScalarValue::Null)?;
+                    self.transaction.put(container, *at, scalar)
+                }
+                None => {
+                    let value = self.whole(value);
+                    self.transaction.batch_create_object(container, *at, &value, false).map(|_| ())
+                }
+            },
+        }
     }
 
     fn is_text(&self) -> bool {

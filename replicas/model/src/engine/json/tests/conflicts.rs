@@ -253,3 +253,44 @@ fn a_view_that_merging_made_too_large_is_refused_and_can_be_repaired() {
     merged.document.apply(&Write::Put(object(json!({"b": "small"}))), &context).unwrap();
     assert_eq!(merged.read(), json!({"b": "small"}));
 }
+
+fn settled(replica: &mut Replica, fields: &[(&str, Option<Value>)]) -> Result<(), String> {
+    let fields = fields.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
+    replica.try_write(&Write::Settle(fields), Chooser::Lww).map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_settled_conflict_is_over_for_everybody() {
+    let start = json!({"a": 0, "b": 0, "list": [0, 1, 2], "deep": {"x": 0}});
+    let one = json!({"a": 1, "b": 1, "list": [5, 1, 7], "deep": {"x": 1}});
+    let two = json!({"a": 2, "b": 1, "list": [6, 1, 8], "deep": {"x": 2}});
+    let mut merged = diverged(start, &[one], &[two]);
+    let open: Vec<_> = merged.document.conflicts().unwrap().conflicts.into_iter().map(|open| open.path).collect();
+    assert_eq!(open, ["/a", "/b", "/deep/x", "/list/0", "/list/2"]);
+    let fields = [
+        // What the order chooses already is written all the same.
+        ("/a", Some(json!(2))),
+        ("/b", Some(json!(1))),
+        ("/deep/x", None),
+        ("/list/0", None),
+        ("/list/2", Some(json!({"made": "up"}))),
+        ("/note", Some(json!("settled"))),
+    ];
+    settled(&mut merged, &fields).unwrap();
+    let expected = json!({"a": 2, "b": 1, "deep": {}, "list": [1, {"made": "up"}], "note": "settled"});
+    assert_eq!((merged.read(), merged.read_by(Chooser::Json)), (expected.clone(), expected.clone()));
+    assert!(merged.document.conflicts().unwrap().conflicts.is_empty());
+    let engine = engine(JsonSettings::default());
+    let mut other = Replica::new(&engine, "three");
+    other.pull(&merged);
+    assert_eq!(other.read(), expected);
+}
+
+#[test]
+fn what_is_no_open_conflict_is_not_settled() {
+    let mut merged = diverged(json!({"a": {"x": 0}}), &[json!({"a": {"x": 1}})], &[json!({"a": {"x": 2}})]);
+    let refused = settled(&mut merged, &[("/a/y", Some(json!(1)))]).unwrap_err();
+    assert_eq!(refused, "there is no open conflict at /a/y");
+    assert!(settled(&mut merged, &[("/a/x", Some(json!(9_007_199_254_740_993_u64)))]).is_err());
+    assert_eq!(merged.document.conflicts().unwrap().conflicts.len(), 1, "it is as it was");
+}

@@ -13,7 +13,7 @@ macro_rules! laws {
         fn the_laws_hold() {
             let subject = $crate::laws::NativeResolver::<$resolver>::new();
             let examples = $crate::laws::conflicts_in($folder);
-            $crate::laws::assert_kept($crate::laws::check_resolver(&subject, &examples, $crate::laws::CASES));
+            $crate::laws::assert_kept($crate::laws::check_resolver(&subject, &examples, $crate::laws::Effort::TEST));
         }
     };
     (merge_policy $policy:ty) => {
@@ -22,7 +22,7 @@ macro_rules! laws {
         fn the_laws_hold() {
             let subject = $crate::laws::NativePolicy::<$policy>::new();
             let examples = $crate::laws::PolicyExamples::default();
-            $crate::laws::assert_kept($crate::laws::check_policy(&subject, &examples, $crate::laws::CASES));
+            $crate::laws::assert_kept($crate::laws::check_policy(&subject, &examples, $crate::laws::Effort::TEST));
         }
     };
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use skerry_guest::laws::Effort;
+
 /// A part of a plugin's component in the log.
 pub const PLUGIN_CHUNK_BYTES: usize = 256 << 10;
 /// A view of up to this size is always stored whole, as splices would save nothing.
@@ -120,8 +122,8 @@ pub const REVIEW_RETRY_PAUSE: Duration = Duration::from_secs(5);
 pub const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 /// Inputs on which replicas disagree that a node keeps.
 pub const AUDIT_INPUTS_MAX: usize = 16;
-/// Cases of the law check before a deployment.
-pub const LAW_CASES: u32 = 100;
+/// How much the law check tries before a deployment.
+pub const LAW_EFFORT: Effort = Effort { cases: 100, time: Duration::from_secs(20) };
 /// Real documents that its cases are made from.
 pub const LAW_SAMPLES_MAX: usize = 64;
 /// Documents that are looked at for them.

@@ -10,7 +10,7 @@ use skerry_tests::processes::{free_port, http, metric, run, until};
 use tokio_util::sync::CancellationToken;
 
 use super::guest::{Choice, Guest};
-use super::requests::{BINARIES, create, read, write};
+use super::requests::{BINARIES, create, write};
 
 /// A resolver that asks a function from outside, which the tests' runtime alone lets it.
 fn noisy() -> Vec<u8> {
@@ -109,7 +109,8 @@ fn two_writers(core: &str, folder: &std::path::Path, key: &str) {
         if value > 0 {
             assert_eq!(write(&url, "PATCH", "items", key, &json!({ "a": value })), 200);
         } else {
-            until("the document at the edge", || read(&url, "items", key));
+            let at = format!("{url}/v1/collections/items/documents/{key}");
+            until("the document at the edge", || http(&at, "GET", None).ok().filter(|(status, _)| *status == 200));
         }
         (process, url)
     };

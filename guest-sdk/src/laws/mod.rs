@@ -13,6 +13,7 @@ mod subject;
 mod tests;
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,8 +22,27 @@ pub use policy::{PolicyCase, PolicyExamples, check_policy};
 pub use resolver::{Decision, check_resolver, decision};
 pub use subject::{Failed, NativePolicy, NativeResolver, PolicySubject, ResolverSubject};
 
-/// Cases that a native test tries.
-pub const CASES: u32 = 500;
+/// How much is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Cases at most.
+    pub cases: u32,
+    /// No further case is begun after this; a case that breaks a law is made smaller for a tenth of it.
+    pub time: Duration,
+}
+
+impl Effort {
+    /// What a native test tries.
+    pub const TEST: Self = Self { cases: 500, time: Duration::from_secs(60) };
+
+    fn end(self) -> Instant {
+        Instant::now() + self.time
+    }
+
+    fn end_of_shrinking(self) -> Instant {
+        Instant::now() + self.time / 10
+    }
+}
 
 /// What every replica relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,12 +1,14 @@
 //! The laws of a merge policy.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cases;
 use super::shrink::smallest;
 use super::subject::{Failed, PolicySubject};
-use super::{Finding, Law, Report, Stopped};
+use super::{Effort, Finding, Law, Report, Stopped};
 use crate::Context;
 
 /// Operations of one replica in a case.
@@ -62,18 +64,26 @@ pub struct Operation {
     time: i64,
 }
 
-/// Tries a merge policy with so many cases.
+/// Tries a merge policy.
 ///
 /// # Errors
 /// [`Stopped`]: the smallest case that breaks a law, or that the policy could not be run.
-pub fn check_policy(policy: &dyn PolicySubject, examples: &PolicyExamples<'_>, cases: u32) -> Result<Report, Stopped> {
+pub fn check_policy(
+    policy: &dyn PolicySubject,
+    examples: &PolicyExamples<'_>,
+    effort: Effort,
+) -> Result<Report, Stopped> {
     let operations = own_examples(policy).map_err(|trouble| match trouble {
         Trouble::Unavailable(reason) => Stopped::Unavailable(reason),
         Trouble::Found(found) => Stopped::Broken(Box::new(found.with(json!("examples()")))),
     })?;
     let migrates = examples.before.filter(|before| before.state_version() < policy.state_version());
     let mut report = Report::default();
-    for case in 0..cases {
+    let end = effort.end();
+    for case in 0..effort.cases {
+        if Instant::now() > end {
+            break;
+        }
         let case = made(case, &operations, examples.states.len());
         report.cases += 1;
         let tried = |case: &PolicyCase| {
@@ -91,7 +101,7 @@ pub fn check_policy(policy: &dyn PolicySubject, examples: &PolicyExamples<'_>, c
                     _ => None,
                 };
                 let case = serde_json::to_value(&case).expect("a case has a JSON form");
-                let (case, found) = smallest(case, found, breaks);
+                let (case, found) = smallest(case, found, effort.end_of_shrinking(), breaks);
                 return Err(Stopped::Broken(Box::new(found.with(case))));
             }
         }

@@ -1,6 +1,7 @@
 //! The laws of a resolver.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::cases;
 use super::shrink::smallest;
 use super::subject::{Failed, ResolverSubject};
-use super::{Finding, Law, Report, Stopped};
+use super::{Effort, Finding, Law, Report, Stopped};
 use crate::{Candidate, Choice, Conflict, Resolution};
 
 /// Cases that others are made from, beside the examples that were given.
@@ -50,21 +51,25 @@ pub fn decision(conflicts: &[Conflict], resolution: &Resolution) -> Result<Decis
     Ok(Decision { decided, notes: notes.collect() })
 }
 
-/// Tries a resolver with so many cases made from examples, the examples themselves first.
+/// Tries a resolver with cases made from examples, the examples themselves first.
 ///
 /// # Errors
 /// [`Stopped`]: the smallest case that breaks a law, or that the resolver could not be run.
 pub fn check_resolver(
     resolver: &dyn ResolverSubject,
     examples: &[Vec<Conflict>],
-    cases: u32,
+    effort: Effort,
 ) -> Result<Report, Stopped> {
     let wants = resolver.wants();
     let mut examples: Vec<_> = examples.iter().filter(|example| is_valid(example)).cloned().collect();
     let given = examples.len();
     let mut report = Report::default();
     let mut advised = None;
-    for case in 0..cases {
+    let end = effort.end();
+    for case in 0..effort.cases {
+        if Instant::now() > end {
+            break;
+        }
         let as_it_is = usize::try_from(case).ok().and_then(|at| examples[..given].get(at)).cloned();
         let conflicts = as_it_is.unwrap_or_else(|| cases::conflicts(&mut cases::rng(case), &wants, &examples));
         report.cases += 1;
@@ -83,12 +88,12 @@ pub fn check_resolver(
                     Err(Trouble::Found(found)) if found.law == law => Some(found),
                     _ => None,
                 };
-                return Err(Stopped::Broken(Box::new(shrunk(&conflicts, found, still))));
+                return Err(Stopped::Broken(Box::new(shrunk(&conflicts, found, effort, still))));
             }
         }
         if advised.is_none() {
             advised = unstable(resolver, &conflicts)
-                .map(|found| shrunk(&conflicts, found, |conflicts| unstable(resolver, conflicts)));
+                .map(|found| shrunk(&conflicts, found, effort, |conflicts| unstable(resolver, conflicts)));
         }
     }
     report.advice.extend(advised);
@@ -108,7 +113,12 @@ enum Trouble {
     Unavailable(String),
 }
 
-fn shrunk(conflicts: &[Conflict], found: Found, still: impl Fn(&[Conflict]) -> Option<Found>) -> Finding {
+fn shrunk(
+    conflicts: &[Conflict],
+    found: Found,
+    effort: Effort,
+    still: impl Fn(&[Conflict]) -> Option<Found>,
+) -> Finding {
     let case = serde_json::to_value(conflicts).expect("conflicts have a JSON form");
     let paths: Vec<_> = conflicts.iter().map(|conflict| &conflict.path).collect();
     let breaks = |case: &Value| {
@@ -116,7 +126,7 @@ fn shrunk(conflicts: &[Conflict], found: Found, still: impl Fn(&[Conflict]) -> O
         let asked_for = conflicts.iter().all(|conflict| paths.contains(&&conflict.path));
         if asked_for && is_valid(&conflicts) { still(&conflicts) } else { None }
     };
-    let (conflicts, found) = smallest(case, found, breaks);
+    let (conflicts, found) = smallest(case, found, effort.end_of_shrinking(), breaks);
     let Found { law, compared, one, other } = found;
     Finding { law, case: json!({ "conflicts": conflicts }), compared: compared.to_owned(), one, other }
 }

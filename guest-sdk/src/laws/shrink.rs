@@ -1,18 +1,20 @@
 //! Makes a case smaller as long as it still breaks its law (Zeller and Hildebrandt 2002, over JSON instead of lines).
 
+use std::time::Instant;
+
 use serde_json::{Map, Value};
 
 /// Simpler cases that are tried before the smallest one so far is taken.
 const TRIES_MAX: usize = 2_000;
 
-/// The smallest case that `breaks` still finds broken, with what it found.
-pub(super) fn smallest<F>(case: Value, found: F, breaks: impl Fn(&Value) -> Option<F>) -> (Value, F) {
+/// The smallest case that `breaks` still finds broken, with what it found, as far as that is found out until `end`.
+pub(super) fn smallest<F>(case: Value, found: F, end: Instant, breaks: impl Fn(&Value) -> Option<F>) -> (Value, F) {
     let (mut case, mut found) = (case, found);
     let mut tries = 0;
     'smaller: loop {
         for simpler in simpler(&case) {
             tries += 1;
-            if tries > TRIES_MAX {
+            if tries > TRIES_MAX || Instant::now() > end {
                 return (case, found);
             }
             if let Some(still) = breaks(&simpler) {
@@ -115,7 +117,8 @@ mod tests {
             (sum >= 10).then_some(sum)
         };
         let case = json!({"numbers": [3, 900, 7, -2], "name": "long", "deep": {"a": [1, 2]}});
-        assert_eq!(smallest(case, 908, sum), (json!({"numbers": [10]}), 10));
+        let end = Instant::now() + std::time::Duration::from_secs(60);
+        assert_eq!(smallest(case, 908, end, sum), (json!({"numbers": [10]}), 10));
     }
 
     #[test]

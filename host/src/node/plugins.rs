@@ -10,7 +10,7 @@ use skerry_runtime::{Calls, Checked, CompiledPlugin, LawChecker, Plugins, Refuse
 use crate::consensus::state_machine::ShardState;
 use crate::documents::evaluate::Resolvers;
 use crate::documents::read;
-use crate::limits::LAW_CASES;
+use crate::limits::LAW_EFFORT;
 
 /// The plugins of a node.
 pub struct NodePlugins {
@@ -48,7 +48,7 @@ impl NodePlugins {
     /// [`laws::Refused`](Refused).
     pub fn check(&self, component: &[u8], samples: &Samples) -> Result<Checked, Refused> {
         let checker = LawChecker::new(self.plugins.runtime().profile())?;
-        checker.check(component, samples, LAW_CASES)
+        checker.check(component, samples, LAW_EFFORT)
     }
 
     /// A component that is not stored yet, compiled and not kept.

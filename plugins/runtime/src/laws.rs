@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skerry_guest::laws::{
-    Failed, Finding, PolicyExamples, PolicySubject, Report, ResolverSubject, Stopped, check_policy, check_resolver,
+    Effort, Failed, Finding, PolicyExamples, PolicySubject, Report, ResolverSubject, Stopped, check_policy,
+    check_resolver,
 };
 use skerry_guest::{self as guest, Context};
 use skerry_model::policy::{self, ConflictSet, MergePolicy, OperationContext, PluginError, Resolver, World};
@@ -83,11 +84,11 @@ impl LawChecker {
         Ok(Self { native, pulley: Runtime::with_backend(profile.clone(), Backend::Pulley)? })
     }
 
-    /// Tries a component with so many cases. Takes a second or several.
+    /// Tries a component. Takes a second or several.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn check(&self, component: &[u8], samples: &Samples, cases: u32) -> Result<Checked, Refused> {
+    pub fn check(&self, component: &[u8], samples: &Samples, effort: Effort) -> Result<Checked, Refused> {
         let (native, pulley) = (self.native.compile(component)?, self.pulley.compile(component)?);
         let (digest, world, state_version) = (native.digest(), native.world(), native.state_version());
         let (report, fuel_most) = match (native, pulley) {
@@ -95,7 +96,7 @@ impl LawChecker {
                 let both = Both::new(native, pulley);
                 let wants = both.native.wants();
                 let examples: Vec<_> = samples.conflicts.iter().map(|set| handed(wants, set)).collect();
-                (check_resolver(&both, &examples, cases), both.fuel_most.get())
+                (check_resolver(&both, &examples, effort), both.fuel_most.get())
             }
             (CompiledPlugin::MergePolicy(native), CompiledPlugin::MergePolicy(pulley)) => {
                 let both = Both::new(native, pulley);
@@ -104,7 +105,7 @@ impl LawChecker {
                     states: samples.states.iter().map(|state| state.to_vec()).collect(),
                     before: before.as_ref().map(|before| before as &dyn PolicySubject),
                 };
-                (check_policy(&both, &examples, cases), both.fuel_most.get())
+                (check_policy(&both, &examples, effort), both.fuel_most.get())
             }
             _ => return Err(Error::World { reason: "the back ends see different worlds".to_owned() }.into()),
         };

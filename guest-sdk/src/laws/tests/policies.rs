@@ -7,7 +7,7 @@ use crate::{Context, MergePolicy};
 
 #[track_caller]
 fn check_broken<P: MergePolicy>(law: Law) -> Finding {
-    let finding = broken(check_policy(&NativePolicy::<P>::new(), &PolicyExamples::default(), CASES));
+    let finding = broken(check_policy(&NativePolicy::<P>::new(), &PolicyExamples::default(), Effort::TEST));
     assert_eq!(finding.law, law, "{finding}");
     finding
 }
@@ -120,7 +120,7 @@ policy!(
 
 #[test]
 fn an_average_without_weights_is_caught() {
-    let finding = broken(check_policy(&NativePolicy::<Average>::new(), &PolicyExamples::default(), CASES));
+    let finding = broken(check_policy(&NativePolicy::<Average>::new(), &PolicyExamples::default(), Effort::TEST));
     assert!([Law::Grows, Law::Associative].contains(&finding.law), "{finding}");
 }
 
@@ -145,7 +145,7 @@ policy!(
 
 #[test]
 fn a_list_in_the_order_of_arrival_is_caught() {
-    let finding = broken(check_policy(&NativePolicy::<ArrivalLog>::new(), &PolicyExamples::default(), CASES));
+    let finding = broken(check_policy(&NativePolicy::<ArrivalLog>::new(), &PolicyExamples::default(), Effort::TEST));
     assert!([Law::Commutative, Law::Associative].contains(&finding.law), "{finding}");
 }
 
@@ -189,7 +189,7 @@ policy!(
 #[test]
 fn a_state_in_the_order_of_a_hash_map_is_caught() {
     // By chance two calls may agree, and then two states that mean the same are different bytes.
-    let finding = broken(check_policy(&NativePolicy::<MapOrder>::new(), &PolicyExamples::default(), CASES));
+    let finding = broken(check_policy(&NativePolicy::<MapOrder>::new(), &PolicyExamples::default(), Effort::TEST));
     let laws = [Law::Deterministic, Law::Grows, Law::Idempotent, Law::Neutral, Law::Commutative, Law::Associative];
     assert!(laws.contains(&finding.law), "{finding}");
 }
@@ -264,9 +264,9 @@ impl<const VERSION: u32> MergePolicy for Renumbered<VERSION> {
 fn a_migration_that_merging_cannot_follow_is_caught() {
     let before = NativePolicy::<Renumbered<1>>::new();
     let examples = || PolicyExamples { before: Some(&before), ..PolicyExamples::default() };
-    let report = kept(check_policy(&NativePolicy::<Renumbered<2>>::new(), &examples(), CASES));
-    assert_eq!(report.cases, CASES);
-    let finding = broken(check_policy(&NativePolicy::<Renumbered<3>>::new(), &examples(), CASES));
+    let report = kept(check_policy(&NativePolicy::<Renumbered<2>>::new(), &examples(), Effort::TEST));
+    assert_eq!(report.cases, Effort::TEST.cases);
+    let finding = broken(check_policy(&NativePolicy::<Renumbered<3>>::new(), &examples(), Effort::TEST));
     assert_eq!(finding.law, Law::Migrates, "{finding}");
 }
 
@@ -274,6 +274,6 @@ fn a_migration_that_merging_cannot_follow_is_caught() {
 fn real_documents_are_begun_with() {
     let states = vec![br#"{"real":7}"#.to_vec()];
     let examples = PolicyExamples { states, before: None };
-    let report = kept(check_policy(&NativePolicy::<Renumbered<1>>::new(), &examples, CASES));
-    assert!(report.answered > CASES / 2, "{report:?}");
+    let report = kept(check_policy(&NativePolicy::<Renumbered<1>>::new(), &examples, Effort::TEST));
+    assert!(report.answered > Effort::TEST.cases / 2, "{report:?}");
 }

@@ -4,13 +4,13 @@ use super::*;
 use crate::{Choice, Conflict, Resolution, Resolver, Wants};
 
 #[track_caller]
-fn check<R: Resolver>(cases: u32) -> Result<Report, Stopped> {
-    check_resolver(&NativeResolver::<R>::new(), &[], cases)
+fn check<R: Resolver>(effort: Effort) -> Result<Report, Stopped> {
+    check_resolver(&NativeResolver::<R>::new(), &[], effort)
 }
 
 #[track_caller]
 fn check_broken<R: Resolver>(law: Law) -> Finding {
-    let finding = broken(check::<R>(CASES));
+    let finding = broken(check::<R>(Effort::TEST));
     assert_eq!(finding.law, law, "{finding}");
     finding
 }
@@ -100,7 +100,7 @@ impl Resolver for MapOrder {
 #[test]
 fn the_order_of_a_hash_map_is_caught() {
     // By chance two calls may agree, and then two orders do not.
-    let finding = broken(check::<MapOrder>(CASES));
+    let finding = broken(check::<MapOrder>(Effort::TEST));
     assert!([Law::Deterministic, Law::Order].contains(&finding.law), "{finding}");
 }
 
@@ -185,9 +185,9 @@ impl Resolver for Mean {
 
 #[test]
 fn a_resolution_that_a_third_candidate_upsets_is_reported_and_let_pass() {
-    let report = kept(check::<Mean>(CASES));
+    let report = kept(check::<Mean>(Effort::TEST));
     assert_eq!(report.advice[0].law, Law::Stable);
-    assert!(report.answered > CASES / 10, "{report:?}");
+    assert!(report.answered > Effort::TEST.cases / 10, "{report:?}");
 }
 
 struct Largest;
@@ -204,10 +204,11 @@ impl Resolver for Largest {
 
 #[test]
 fn a_right_one_passes_and_examples_are_tried_first() {
-    let report = kept(check::<Largest>(CASES));
-    assert_eq!((report.cases, report.advice.len()), (CASES, 0));
+    let report = kept(check::<Largest>(Effort::TEST));
+    assert_eq!((report.cases, report.advice.len()), (Effort::TEST.cases, 0));
     let example = vec![Conflict::at("/a").candidate("x", 1).candidate("y", 2)];
-    let report = kept(check_resolver(&NativeResolver::<Largest>::new(), &[example], 1));
+    let report =
+        kept(check_resolver(&NativeResolver::<Largest>::new(), &[example], Effort { cases: 1, ..Effort::TEST }));
     assert_eq!((report.cases, report.answered), (1, 1));
 }
 

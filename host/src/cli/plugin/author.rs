@@ -9,6 +9,7 @@ use serde::Serialize;
 use skerry_api::cli::{Output, Table};
 use skerry_author::examples::{self, Tried};
 use skerry_author::{Kind, Language, Project};
+use skerry_guest::laws::Effort;
 use skerry_model::limits::PLUGIN_BYTES_MAX;
 use skerry_model::{PluginDigest, PluginName};
 use skerry_runtime::{Checked, CompiledPlugin, LawChecker, Runtime, RuntimeProfile, Samples};
@@ -17,6 +18,8 @@ use super::{Error, component, show};
 
 /// How often `try --watch` looks for changes.
 const WATCH_PAUSE: Duration = Duration::from_millis(300);
+/// How long the law check may go on.
+const LAWS_TIME_MAX: Duration = Duration::from_secs(300);
 /// Cases of the law check when nothing else is said.
 const CASES: u32 = 500;
 
@@ -137,7 +140,7 @@ impl Test {
         }
         output.note("the laws");
         let samples = Samples { conflicts: examples::conflicts(&files)?, ..Samples::default() };
-        let checked = LawChecker::new(&RuntimeProfile::newest())?.check(&component, &samples, self.cases)?;
+        let checked = LawChecker::new(&RuntimeProfile::newest())?.check(&component, &samples, effort(self.cases))?;
         let tested = Tested { examples: files.len(), checked };
         let text = |tested: &Tested| {
             let mut table = checked_table(&tested.checked);
@@ -162,7 +165,7 @@ impl Check {
     pub(super) fn run(&self, output: Output) -> Result<(), Error> {
         let component = component(&self.from)?;
         let checker = LawChecker::new(&RuntimeProfile::newest())?;
-        let checked = checker.check(&component, &Samples::default(), self.cases)?;
+        let checked = checker.check(&component, &Samples::default(), effort(self.cases))?;
         let text = |checked: &Checked| {
             let mut table = checked_table(checked);
             table.row([&"bytes", &format!("{}, the limit is {PLUGIN_BYTES_MAX}", component.len())]);
@@ -250,4 +253,8 @@ fn tried_text(tried: &Tried) -> String {
 
 fn runtime() -> Result<Runtime, Error> {
     Ok(Runtime::new(RuntimeProfile::newest())?)
+}
+
+fn effort(cases: u32) -> Effort {
+    Effort { cases, time: LAWS_TIME_MAX }
 }

@@ -1,7 +1,7 @@
 //! The law check over components.
 
 use serde_json::json;
-use skerry_guest::laws::Law;
+use skerry_guest::laws::{Effort, Law};
 use skerry_model::policy::{Candidate, Conflict, ConflictSet, World};
 use skerry_runtime::{Checked, LawChecker, Refused, RuntimeProfile, Samples, standard};
 
@@ -10,7 +10,11 @@ use super::guest::{Choice, Guest};
 const CASES: u32 = 30;
 
 fn check(component: &[u8], samples: &Samples) -> Result<Checked, Refused> {
-    LawChecker::new(&RuntimeProfile::newest()).unwrap().check(component, samples, CASES)
+    LawChecker::new(&RuntimeProfile::newest()).unwrap().check(
+        component,
+        samples,
+        Effort { cases: CASES, ..Effort::TEST },
+    )
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Core {
             Judgement::Answer(answer) => return answer,
         };
         let mut subjects = BTreeMap::new();
-        let changes = check_changes(&context, push);
+        let changes = check_changes(&context, push).expect("its catalog is never behind");
         for change in changes.iter().flatten() {
             let (_, collection) = context.catalog.collection_by_id(change.collection).expect("it was just found");
             let loaded = Subject::load(&*shard.rows, &context, collection, &change.key, None);

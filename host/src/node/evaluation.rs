@@ -191,7 +191,7 @@ impl Node {
                 }
             };
             let context = self.context(shard);
-            let changes = check_changes(&context, push);
+            let changes = check_changes(&context, push)?;
             let places = changes.iter().flatten().map(|change| (change.collection, change.key.clone())).collect();
             let _slots = self.0.slots.hold_all(&places).await;
             let live: BTreeMap<Place, _> = places

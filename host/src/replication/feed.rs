@@ -67,8 +67,9 @@ impl Feed<'_> {
             let heads = read::heads(self.rows, &range, SCAN_STEP)?;
             let more = heads.len() == SCAN_STEP;
             for (collection, key, head) in heads {
-                // What is deleted since the copy began may be in the feed, so the receiver needs what was deleted.
-                let wanted = head.live || head.version > feed_after;
+                // What is deleted since the copy began may be in the feed, so the receiver needs what was deleted. An
+                // operation on a deleted document goes on from its state, so the receiver needs that too.
+                let wanted = head.live || head.version > feed_after || self.delta_is_everything(collection);
                 if wanted && self.covers(subscription, collection, &key) {
                     batch.add(self.document(collection, &key, &head, VersionId::ZERO)?);
                 }

@@ -16,7 +16,7 @@ use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
 
 use super::write::settled_view;
-use super::{Context, Subject};
+use super::{Context, Subject, not_now};
 use crate::catalog::Collection;
 use crate::documents::record::{Documents, MergeEffect, PushEffect};
 use crate::limits::EDGE_AHEAD_MS_MAX;
@@ -33,9 +33,20 @@ pub struct PushEvaluation {
 }
 
 /// Each change of a push, or why it is refused whatever its document holds.
-#[must_use]
-pub fn check_changes(context: &Context, push: &Push) -> Vec<Result<Change, Refusal>> {
-    push.changes.iter().enumerate().map(|(at, bytes)| check(context, push, at, bytes)).collect()
+///
+/// # Errors
+/// A problem of kind `unavailable` when one names a collection that this shard has not heard of yet; nothing is judged
+/// then.
+pub fn check_changes(context: &Context, push: &Push) -> Result<Vec<Result<Change, Refusal>>, Problem> {
+    let changes: Vec<_> =
+        push.changes.iter().enumerate().map(|(at, bytes)| check(context, push, at, bytes)).collect();
+    // The edge has its catalog from shard 0, which may be ahead; a collection's id is the version that made it.
+    let known = context.catalog.version.get();
+    let is_ahead = |change: &Change| u64::from(change.collection.get()) > known;
+    if changes.iter().flatten().any(is_ahead) {
+        return Err(not_now("this shard has not heard of the collection yet: try again".to_owned()));
+    }
+    Ok(changes)
 }
 
 /// Evaluates a batch that the receiver may take: it ends at `end`. `changes` are what [`check_changes`] made of it, and
@@ -102,6 +113,7 @@ fn check(context: &Context, push: &Push, at: usize, bytes: &[u8]) -> Result<Chan
         return Err(refusal(Kind::Refused, format!("the document has no epoch {}", change.epoch)));
     }
     match context.catalog.collection_by_id(change.collection) {
+        None if u64::from(change.collection.get()) > context.catalog.version.get() => Ok(change),
         None => Err(refusal(Kind::CollectionNotFound, "the collection was deleted".to_owned())),
         Some((name, collection)) if !collection.policy.merges() => {
             Err(refusal(Kind::NotWritableHere, format!("collection {name} is strict: only the core writes it")))
@@ -228,4 +240,80 @@ fn scratch(subject: &Subject) -> Box<dyn MergeDocument> {
 
 fn refusal(kind: Kind, detail: String) -> Refusal {
     Refusal { kind: kind.name().to_owned(), detail: detail.chars().take(REFUSAL_CHARS_MAX).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use skerry_api::problem::Outcome;
+    use skerry_channel::change::Chain;
+    use skerry_model::ids::Nonce;
+    use skerry_model::policy::{MergePolicy, Policy};
+    use skerry_model::{Incarnation, Origin, PluginDigest, ShardId, Timeline};
+
+    use super::*;
+    use crate::catalog::{Catalog, Step};
+    use crate::documents::evaluate::{Health, Resolvers};
+
+    struct NoPlugins;
+
+    impl Resolvers for NoPlugins {
+        fn resolver(&self, _: PluginDigest) -> Result<Arc<dyn Resolver>, String> {
+            Err("none".to_owned())
+        }
+
+        fn merge_policy(&self, _: PluginDigest) -> Result<Arc<dyn MergePolicy>, String> {
+            Err("none".to_owned())
+        }
+    }
+
+    fn create(name: &str) -> Step {
+        let name = name.parse().unwrap();
+        Step::CreateCollection { name, policy: Policy::Lww, template: None, text: Vec::new(), settle: false }
+    }
+
+    /// What a shard that has come as far as `catalog` says to a change of this collection.
+    fn said(catalog: &Catalog, collection: u32) -> Result<Vec<Result<Change, Refusal>>, Problem> {
+        let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes([1; 16]) };
+        let context = Context {
+            catalog: Arc::new(catalog.clone()),
+            shards: 1,
+            timeline: Timeline::from_bytes([1; 16]),
+            core: Author::new(Origin::core(), &incarnation),
+            now_ms: 0,
+            resolvers: Arc::new(NoPlugins),
+            health: Arc::new(Health::default()),
+        };
+        let change = Change {
+            sequence: 1,
+            collection: CollectionId::new(collection),
+            key: DocumentKey::new("d").unwrap(),
+            epoch: Epoch::new(0),
+            time_ms: 0,
+            delta: Delta::default(),
+        };
+        let push = Push {
+            replica: Origin::new("shop").unwrap(),
+            incarnation,
+            timeline: context.timeline,
+            shard: ShardId::new(0),
+            first: 1,
+            before: Chain::start(&Origin::new("shop").unwrap(), &incarnation, ShardId::new(0)),
+            changes: vec![change.encode().unwrap()],
+        };
+        check_changes(&context, &push)
+    }
+
+    #[test]
+    fn a_collection_of_the_future_is_waited_for_and_one_of_the_past_is_not() {
+        let first = Catalog::default().after(&create("one"));
+        let gone = first.after(&Step::DeleteCollection { name: "one".parse().unwrap() });
+        let problem = said(&first, 3).unwrap_err();
+        assert_eq!((problem.kind, problem.outcome), (Kind::Unavailable, Some(Outcome::NotProposed)));
+        assert!(said(&first, 1).unwrap()[0].is_ok());
+        let refused = said(&gone, 1).unwrap();
+        let kinds: BTreeSet<_> = refused.iter().map(|change| change.as_ref().unwrap_err().kind.as_str()).collect();
+        assert_eq!(kinds, BTreeSet::from([Kind::CollectionNotFound.name()]));
+    }
 }

@@ -104,8 +104,9 @@ impl StateDocument {
         match found.cmp(&known) {
             std::cmp::Ordering::Equal => Ok(held.state.clone()),
             std::cmp::Ordering::Less => Ok(self.policy.migrate(found, &held.state)?),
-            std::cmp::Ordering::Greater => Err(Error::Refused {
-                reason: format!("the state is of version {found}, and the active plugin knows versions up to {known}"),
+            // A version never goes back, so a newer one is on its way here.
+            std::cmp::Ordering::Greater => Err(Error::Unavailable {
+                reason: format!("the state is of version {found}, and the plugin here knows versions up to {known}"),
             }),
         }
     }

@@ -180,3 +180,21 @@ pub fn conflicts_in(folder: &str) -> Vec<Vec<crate::Conflict>> {
 fn unreadable(path: &std::path::Path, error: &serde_json::Error) -> ! {
     panic!("{} holds no conflicts: {error}", path.display())
 }
+
+/// The conflicts of a case without examples, always the same ones for a number: for tests that compare two ways to run a
+/// plugin.
+#[must_use]
+pub fn made_up_conflicts(case: u32, wants: &crate::Wants) -> Vec<crate::Conflict> {
+    cases::conflicts(&mut cases::rng(case), wants, &[])
+}
+
+/// An operation like one of these, always the same one for a number.
+///
+/// # Panics
+/// Without examples.
+#[must_use]
+pub fn made_up_operation(case: u32, examples: &[Value]) -> Value {
+    let mut rng = cases::rng(case);
+    let example = rng.choice(examples).expect("there is an example");
+    if rng.bool() { example.clone() } else { cases::mutated(&mut rng, example) }
+}

@@ -259,7 +259,9 @@ pub fn guest_conflicts(set: &ConflictSet) -> Vec<guest::Conflict> {
     set.conflicts.iter().map(conflict).collect()
 }
 
-fn model_conflicts(conflicts: &[guest::Conflict]) -> ConflictSet {
+/// Conflicts as documents have them.
+#[must_use]
+pub fn model_conflicts(conflicts: &[guest::Conflict]) -> ConflictSet {
     let candidate = |candidate: &guest::Candidate| {
         let guest::Candidate { value, origin, sequence, time } = candidate.clone();
         policy::Candidate { value, origin, sequence, time }

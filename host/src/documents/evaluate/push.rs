@@ -38,8 +38,7 @@ pub struct PushEvaluation {
 /// A problem of kind `unavailable` when one names a collection that this shard has not heard of yet; nothing is judged
 /// then.
 pub fn check_changes(context: &Context, push: &Push) -> Result<Vec<Result<Change, Refusal>>, Problem> {
-    let changes: Vec<_> =
-        push.changes.iter().enumerate().map(|(at, bytes)| check(context, push, at, bytes)).collect();
+    let changes: Vec<_> = push.changes.iter().enumerate().map(|(at, bytes)| check(context, push, at, bytes)).collect();
     // The edge has its catalog from shard 0, which may be ahead; a collection's id is the version that made it.
     let known = context.catalog.version.get();
     let is_ahead = |change: &Change| u64::from(change.collection.get()) > known;

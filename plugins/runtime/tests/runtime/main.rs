@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "clippy.toml lets tests, but not what they share")]
 
+mod agreement;
 mod answers;
 mod components;
+mod golden;
 mod guest;
 mod laws;
 mod limits;

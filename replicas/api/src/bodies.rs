@@ -324,4 +324,7 @@ pub struct SyncStatus {
     pub stranded: u64,
     /// Whether the first copy is complete.
     pub copied: bool,
+    /// Views of the core's that this edge's plugins decided otherwise since it started; more than 0 is an alarm.
+    #[serde(default)]
+    pub divergences: u64,
 }

@@ -238,7 +238,8 @@ async fn sync(remote: &Remote) -> Result<SyncStatus, Error> {
 }
 
 fn people(status: &SyncStatus) -> String {
-    let SyncStatus { replica, incarnation, core, connected, error, documents, unsent, stranded, copied } = status;
+    let SyncStatus { replica, incarnation, core, connected, error, documents, unsent, stranded, copied, divergences } =
+        status;
     let mut lines = vec![
         format!("replica      {replica} (incarnation {incarnation})"),
         format!("core         {core}, {}", if *connected { "connected" } else { "not connected" }),
@@ -246,6 +247,9 @@ fn people(status: &SyncStatus) -> String {
         format!("unsent       {unsent}"),
         format!("stranded     {stranded}"),
     ];
+    if *divergences > 0 {
+        lines.push(format!("divergences  {divergences}: this edge's plugins decide otherwise than the core's; see its log"));
+    }
     lines.extend(error.iter().map(|error| format!("error        {}", cli::plain(error))));
     lines.join("\n")
 }

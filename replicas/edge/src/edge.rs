@@ -222,7 +222,7 @@ impl Edge {
     pub fn status(&self) -> SyncStatus {
         let counts = *self.owner.counts().borrow();
         let link = self.link.borrow().clone();
-        let Counts { incarnation, documents, unsent, stranded, copied, .. } = counts;
+        let Counts { incarnation, documents, unsent, stranded, copied, divergences, .. } = counts;
         SyncStatus {
             replica: self.reader.known().replica.to_string(),
             incarnation,
@@ -233,6 +233,7 @@ impl Edge {
             unsent,
             stranded,
             copied,
+            divergences,
         }
     }
 

@@ -47,3 +47,5 @@ pub const CORE_URLS_MAX: usize = 16;
 
 const _: () = assert!(PULL_WAIT_MS <= PULL_WAIT_MS_MAX);
 const _: () = assert!(OUTBOX_BYTES_MAX > CHANGE_BYTES_MAX);
+/// Of the views that plugins have decided, one of so many is computed again; all of them in builds for development.
+pub const AUDIT_ONE_IN: u64 = if cfg!(debug_assertions) { 1 } else { 100 };

@@ -32,6 +32,7 @@ use crate::keys::tally::Tally;
 use crate::keys::{self, Place, Slot};
 use crate::table::Table;
 
+mod audit;
 mod document;
 mod fork;
 mod install;
@@ -50,6 +51,7 @@ pub use install::{Installed, Welcomed};
 pub use outbox::Settled;
 pub use read::Reader;
 
+use audit::Audit;
 use known::{Known, Shared};
 use live::LiveDocuments;
 
@@ -148,6 +150,7 @@ pub struct Replica {
     vanished: BTreeSet<CollectionId>,
     /// Components that are stored.
     components: BTreeSet<PluginDigest>,
+    audit: Audit,
     tally: Tally,
     stranded: u64,
     next_position: u64,
@@ -198,6 +201,8 @@ pub struct Counts {
     pub copied: bool,
     /// Whether the core has ever been reached.
     pub enrolled: bool,
+    /// Views of the core's that were others when they were computed here; more than 0 is an alarm.
+    pub divergences: u64,
 }
 
 /// Refused work, for a person.
@@ -264,6 +269,7 @@ impl Replica {
             unsettled: BTreeSet::new(),
             vanished: BTreeSet::new(),
             components: BTreeSet::new(),
+            audit: Audit::default(),
             tally: tally.unwrap_or_default(),
             stranded: 0,
             next_position: 1,
@@ -402,6 +408,7 @@ impl Replica {
             stranded: self.stranded,
             copied: !self.shards.is_empty() && self.shards.values().all(copied),
             enrolled: self.identity.home.is_some(),
+            divergences: self.audit.divergences,
         }
     }
 

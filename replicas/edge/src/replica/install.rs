@@ -244,6 +244,7 @@ impl Replica {
             Some(document) => {
                 let saved = keys::history::encode(&document.save());
                 self.table.put(keys::history::key(&place, head.epoch), saved);
+                self.audit(&collection, &place, &head, document.as_ref());
                 self.show_again(&collection, &place, was_visible, Some(&head), document)
             }
             None => {

@@ -106,3 +106,35 @@ fn another_policy_changes_provisional_views() {
     assert!(!read.view.object().unwrap().contains_key("summed"));
     assert_eq!(edge.replica().components(), [], "a component that nothing names goes");
 }
+
+/// Counts how often it was asked.
+struct Moody(Wants, std::sync::atomic::AtomicU64);
+
+impl Resolver for Moody {
+    fn digest(&self) -> PluginDigest {
+        PluginDigest::of(COMPONENT)
+    }
+
+    fn wants(&self) -> &Wants {
+        &self.0
+    }
+
+    fn resolve(&self, set: &ConflictSet) -> Result<Resolution, PluginError> {
+        let asked = self.1.fetch_add(1, Ordering::Relaxed);
+        let choices = set.conflicts.iter().map(|_| Choice::Value(json!(asked))).collect();
+        Ok(Resolution { choices, notes: vec![] })
+    }
+}
+
+#[test]
+fn a_plugin_that_decides_otherwise_here_is_counted_and_changes_nothing() {
+    let (mut core, mut edge) = in_conflict();
+    edge.replica().take_component(PluginDigest::of(COMPONENT), &Bytes::from_static(COMPONENT));
+    edge.sync(&mut core);
+    assert_eq!(edge.replica().counts().divergences, 0);
+    core.resolver = Some(Arc::new(Moody(Wants::default(), 7.into())));
+    core.write("rope", &skerry_model::engine::Write::Patch(json!({"other": 1})));
+    edge.sync(&mut core);
+    assert_eq!(edge.replica().counts().divergences, 1);
+    edge.check("rope", json!({"n": 7, "other": 1}), State::Committed);
+}

@@ -1,3 +1,5 @@
+//! What resolvers hand back.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| skerry_fuzz::answers::check(data));

@@ -1,3 +1,5 @@
+//! Deltas that edges push.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(init: skerry_fuzz::ingress::let_caught_panics_pass(), |data: &[u8]| {

@@ -101,6 +101,9 @@ pub struct PluginVersion {
     pub bytes: u64,
     /// For a merge policy, the version of its states; 0 for a resolver.
     pub state_version: u32,
+    /// Whether the cluster itself has rolled it back since it was deployed.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// A version that the cluster has taken back by itself.
@@ -369,6 +372,7 @@ impl Catalog {
                     return Err(Error::EngineChange { name: name.clone(), from, to });
                 }
                 self.check_settle(name, policy, *settle)?;
+                self.check_states(&known.policy, policy)?;
                 Ok(known.policy != *policy || known.settle != *settle)
             }
             Step::DeleteCollection { name } => {
@@ -391,6 +395,23 @@ impl Catalog {
                 Ok(known.active == *from && from != to)
             }
             Step::Members(step) => self.members.check(step),
+        }
+    }
+
+    /// Whether the states that one policy has written can be read under another.
+    fn check_states(&self, from: &Policy, to: &Policy) -> Result<(), Error> {
+        let state_version = |policy: &Policy| match policy {
+            Policy::Plugin { name, .. } => {
+                let version = self.plugins.get(name)?.version(self.digest(policy)?)?;
+                Some((name.clone(), version.state_version))
+            }
+            _ => None,
+        };
+        match (state_version(from), state_version(to)) {
+            (Some((_, active)), Some((name, found))) if found < active => {
+                Err(Error::OlderStates { name, active, found })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -462,9 +483,13 @@ impl Catalog {
 
     fn roll_back(&mut self, name: &PluginName, from: PluginDigest, to: PluginDigest, reason: Option<&String>) {
         let Some(plugin) = self.plugins.get_mut(name).filter(|plugin| plugin.active == from) else { return };
-        if plugin.version(to).is_some() {
-            plugin.active = to;
-            plugin.rolled_back = reason.map(|reason| RolledBack { digest: from, reason: reason.clone() });
+        if plugin.version(to).is_none() {
+            return;
+        }
+        plugin.active = to;
+        plugin.rolled_back = reason.map(|reason| RolledBack { digest: from, reason: reason.clone() });
+        if let Some(version) = plugin.versions.iter_mut().find(|version| version.digest == from) {
+            version.failed |= reason.is_some();
         }
     }
 
@@ -520,11 +545,11 @@ impl Plugin {
         self.versions.iter().find(|version| version.digest == digest)
     }
 
-    /// The version that was deployed before the active one.
+    /// The version that was deployed before the active one, leaving out those that were rolled back for their failures.
     #[must_use]
     pub fn before(&self) -> Option<PluginDigest> {
         let active = self.versions.iter().position(|version| version.digest == self.active)?;
-        active.checked_sub(1).map(|before| self.versions[before].digest)
+        self.versions[..active].iter().rev().find(|version| !version.failed).map(|version| version.digest)
     }
 
     /// Whether documents that the active version has written can be read under another.
@@ -600,7 +625,8 @@ mod tests {
     }
 
     fn activate_states(digest: u8, world: World, state_version: u32) -> Step {
-        let version = PluginVersion { digest: PluginDigest::from_bytes([digest; 32]), bytes: 9, state_version };
+        let digest = PluginDigest::from_bytes([digest; 32]);
+        let version = PluginVersion { digest, bytes: 9, state_version, failed: false };
         Step::ActivatePlugin { name: "stock".parse().unwrap(), world, version }
     }
 
@@ -689,11 +715,30 @@ mod tests {
     }
 
     #[test]
+    fn rolling_back_leaves_out_what_has_failed() {
+        let catalog = (1..3).fold(Catalog::default(), |catalog, digest| catalog.after(&activate(digest)));
+        let Step::RollBackPlugin { name, from, to, .. } = roll_back(2, 1) else { panic!("it is one") };
+        let failed = catalog.after(&Step::RollBackPlugin { name, from, to, reason: Some("it failed".to_owned()) });
+        let name: PluginName = "stock".parse().unwrap();
+        let before = |catalog: &Catalog| catalog.plugin(&name).unwrap().before().map(|digest| digest.as_bytes()[0]);
+        assert_eq!(before(&failed.after(&activate(3))), Some(1));
+        let again = failed.after(&activate(2)).after(&activate(3));
+        assert_eq!(before(&again), Some(2), "it was deployed anew");
+    }
+
+    #[test]
     fn states_are_never_read_by_a_plugin_that_does_not_know_them() {
         let catalog = Catalog::default().after(&activate_states(1, World::MergePolicy, 1));
         let newer = catalog.after(&activate_states(2, World::MergePolicy, 2));
         assert_eq!(catalog.check(&activate_states(2, World::MergePolicy, 2)), Ok(true));
         assert!(matches!(newer.check(&roll_back(2, 1)), Err(Error::OlderStates { active: 2, found: 1, .. })));
+        let pin = |digest: u8| {
+            let policy = format!("plugin:stock@{}", hex::encode([digest; 32])).parse().unwrap();
+            Step::SetPolicy { name: "items".parse().unwrap(), policy, settle: false }
+        };
+        let used = newer.after(&create("items", "plugin:stock"));
+        assert!(matches!(used.check(&pin(1)), Err(Error::OlderStates { .. })));
+        assert_eq!(used.check(&pin(2)), Ok(true));
         assert!(matches!(newer.check(&activate_states(3, World::MergePolicy, 1)), Err(Error::OlderStates { .. })));
     }
 }

@@ -106,7 +106,9 @@ pub const SNAPSHOT_RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub const FAILING_SHARE_MAX: usize = 10;
 /// Fewer failing documents than this are no reason, whatever their share.
 pub const FAILING_DOCUMENTS_MIN: usize = 10;
-/// Documents that are remembered of each version, as failing and as working.
+/// And none before the version was tried on so many.
+pub const TRIED_DOCUMENTS_MIN: usize = 50;
+/// Documents that are remembered of each version.
 pub const HEALTH_DOCUMENTS_MAX: usize = 10_000;
 /// Versions that anything is remembered of.
 pub const HEALTH_VERSIONS_MAX: usize = 64;
@@ -114,7 +116,7 @@ pub const HEALTH_VERSIONS_MAX: usize = 64;
 pub const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 /// Documents whose views are computed anew in one go, after a plugin has changed.
 pub const REVIEW_STEP: usize = 50;
-/// How long a shard's leader rests after each such step: at most 500 documents a second.
+/// How long a shard's leader rests after each such step, and after each [`SCAN_STEP`] documents that it has looked at.
 pub const REVIEW_PAUSE: Duration = Duration::from_millis(100);
 /// How long it waits before it tries again what did not work.
 pub const REVIEW_RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -123,11 +125,17 @@ pub const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 /// Inputs on which replicas disagree that a node keeps.
 pub const AUDIT_INPUTS_MAX: usize = 16;
 /// How much the law check tries before a deployment.
-pub const LAW_EFFORT: Effort = Effort { cases: 100, time: Duration::from_secs(20) };
+pub const LAW_EFFORT: Effort = Effort { cases: 100, time: Duration::from_secs(20), cases_min: LAW_CASES_MIN };
+/// Fewer cases than this in that time, and the plugin is too slow to be checked.
+pub const LAW_CASES_MIN: u32 = 20;
 /// Real documents that its cases are made from.
 pub const LAW_SAMPLES_MAX: usize = 64;
+/// One of them, in bytes; larger ones are left alone.
+pub const LAW_SAMPLE_BYTES_MAX: usize = 64 << 10;
 /// Documents that are looked at for them.
 pub const LAW_SAMPLED_MAX: usize = 2_000;
+/// How long a dry run may compare.
+pub const DRY_RUN_TIME_MAX: Duration = Duration::from_secs(30);
 /// Documents that a dry run looks at.
 pub const DRY_RUN_DOCUMENTS_MAX: usize = 10_000;
 /// Of those that would change, the ones that it shows.

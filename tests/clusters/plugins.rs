@@ -120,24 +120,25 @@ fn fails_on_two_conflicts() -> Vec<u8> {
 
 #[test]
 fn a_version_that_fails_on_too_many_documents_is_rolled_back() {
+    const DOCUMENTS: usize = 60;
     let cluster = Cluster::start(BINARIES, 3, 1);
     let first = deploy(&cluster, MULTI_VALUE.component, &[]).unwrap();
     create(&cluster.url(0), "items", "plugin:shop");
     let second = deploy(&cluster, &fails_on_two_conflicts(), &[]).unwrap();
     assert_eq!(second["replaced"], first["digest"]);
     let writes = ["x", "y"].map(|text| json!({ "a": { "one": text, "two": text } }));
-    for number in 0..15 {
+    for number in 0..DOCUMENTS {
         let body = json!({ "a": { "one": "", "two": "" } });
         assert_eq!(write(&cluster.url(0), "PUT", "items", &format!("d{number}"), &body), 201);
     }
-    let _edges = conflicting(&cluster, 15, writes);
+    let _edges = conflicting(&cluster, DOCUMENTS, writes);
     let plugin = until("the rollback", || {
         let plugin = shown(&cluster, 0);
         plugin.get("rolled_back").is_some().then_some(plugin)
     });
     assert_eq!((&plugin["active"], &plugin["rolled_back"]), (&first["digest"], &second["digest"]));
     assert!(plugin["reason"].as_str().unwrap().starts_with("it failed on"), "{plugin}");
-    for number in 0..15 {
+    for number in 0..DOCUMENTS {
         until("the view of the version before", || {
             read(&cluster.url(0), "items", &format!("d{number}")).filter(|shown| shown["a"]["one"] == json!(["x", "y"]))
         });

@@ -27,13 +27,15 @@ pub use subject::{Failed, NativePolicy, NativeResolver, PolicySubject, ResolverS
 pub struct Effort {
     /// Cases at most.
     pub cases: u32,
-    /// No further case is begun after this; a case that breaks a law is made smaller for a tenth of it.
+    /// Nothing is begun after this; a case that breaks a law is made smaller for a tenth of it.
     pub time: Duration,
+    /// A plugin of which fewer cases were tried in that time is too slow.
+    pub cases_min: u32,
 }
 
 impl Effort {
     /// What a native test tries.
-    pub const TEST: Self = Self { cases: 500, time: Duration::from_secs(60) };
+    pub const TEST: Self = Self { cases: 500, time: Duration::from_secs(60), cases_min: 1 };
 
     fn end(self) -> Instant {
         Instant::now() + self.time
@@ -139,6 +141,28 @@ pub enum Stopped {
     Broken(Box<Finding>),
     /// The plugin could not be run now, which says nothing about it.
     Unavailable(String),
+    /// So few cases were tried in the time that there was.
+    TooSlow(u32),
+}
+
+/// What is kept of one of a finding's values, in bytes: whoever reads it sees where to look.
+const SHOWN_BYTES_MAX: usize = 2_000;
+
+/// A value, or the beginning of its text.
+fn cut(value: Value) -> Value {
+    let text = value.to_string();
+    if text.len() <= SHOWN_BYTES_MAX {
+        return value;
+    }
+    Value::from(format!("{} … and {} bytes more", &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)], text.len()))
+}
+
+impl Report {
+    /// The report, if enough was tried.
+    fn complete(self, effort: Effort) -> Result<Self, Stopped> {
+        let enough = effort.cases.min(effort.cases_min);
+        if self.cases < enough { Err(Stopped::TooSlow(self.cases)) } else { Ok(self) }
+    }
 }
 
 /// Ends the test unless the laws hold; [`crate::laws!`] calls it.
@@ -151,6 +175,7 @@ pub fn assert_kept(checked: Result<Report, Stopped>) {
         Ok(report) => report.advice.iter().for_each(|finding| eprintln!("worth knowing: {finding}")),
         Err(Stopped::Broken(finding)) => panic!("{finding}"),
         Err(Stopped::Unavailable(reason)) => panic!("the plugin cannot be run: {reason}"),
+        Err(Stopped::TooSlow(cases)) => panic!("it is too slow: {cases} cases were tried in time"),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::cases;
 use super::shrink::smallest;
 use super::subject::{Failed, PolicySubject};
-use super::{Effort, Finding, Law, Report, Stopped};
+use super::{Effort, Finding, Law, Report, Stopped, cut};
 use crate::Context;
 
 /// Operations of one replica in a case.
@@ -19,7 +19,7 @@ const REPLICAS: [&str; 4] = ["law-a", "law-b", "law-c", "law-common"];
 /// What cases are made from, beside the policy's own examples.
 #[derive(Default)]
 pub struct PolicyExamples<'a> {
-    /// States of real documents.
+    /// States of real documents, in the encoding of the version before where that is another one.
     pub states: Vec<Vec<u8>>,
     /// The version before, when its states are to be migrated.
     pub before: Option<&'a dyn PolicySubject>,
@@ -73,27 +73,37 @@ pub fn check_policy(
     examples: &PolicyExamples<'_>,
     effort: Effort,
 ) -> Result<Report, Stopped> {
+    let end = effort.end();
     let operations = own_examples(policy).map_err(|trouble| match trouble {
         Trouble::Unavailable(reason) => Stopped::Unavailable(reason),
+        Trouble::OutOfTime => Stopped::TooSlow(0),
         Trouble::Found(found) => Stopped::Broken(Box::new(found.with(json!("examples()")))),
     })?;
     let migrates = examples.before.filter(|before| before.state_version() < policy.state_version());
+    let states = present_states(policy, migrates, &examples.states).map_err(|trouble| match trouble {
+        Trouble::Unavailable(reason) => Stopped::Unavailable(reason),
+        Trouble::OutOfTime => Stopped::TooSlow(0),
+        Trouble::Found(found) => Stopped::Broken(Box::new(found.with(json!("migrate() of a real document")))),
+    })?;
     let mut report = Report::default();
-    let end = effort.end();
     for case in 0..effort.cases {
         if Instant::now() > end {
             break;
         }
-        let case = made(case, &operations, examples.states.len());
+        let case = made(case, &operations, states.len());
         report.cases += 1;
         let tried = |case: &PolicyCase| {
-            let answered = Trial { policy, states: &examples.states }.broken(case)?;
+            let answered = Trial { policy, states: &states }.broken(case)?;
             migrates.map_or(Ok(()), |before| migration(policy, before, case))?;
             Ok(answered)
         };
         match tried(&case) {
             Ok(answered) => report.answered += u32::from(answered),
             Err(Trouble::Unavailable(reason)) => return Err(Stopped::Unavailable(reason)),
+            Err(Trouble::OutOfTime) => {
+                report.cases -= 1;
+                break;
+            }
             Err(Trouble::Found(found)) => {
                 let law = found.law;
                 let breaks = |case: &Value| match tried(&serde_json::from_value(case.clone()).ok()?) {
@@ -106,7 +116,7 @@ pub fn check_policy(
             }
         }
     }
-    Ok(report)
+    report.complete(effort)
 }
 
 /// A broken law, without its case.
@@ -121,7 +131,7 @@ struct Found {
 impl Found {
     fn with(self, case: Value) -> Finding {
         let Self { law, compared, one, other } = self;
-        Finding { law, case, compared: compared.to_owned(), one, other }
+        Finding { law, case: cut(case), compared: compared.to_owned(), one: cut(one), other: cut(other) }
     }
 }
 
@@ -129,12 +139,14 @@ impl Found {
 enum Trouble {
     Found(Found),
     Unavailable(String),
+    OutOfTime,
 }
 
 impl From<Failed> for Trouble {
     fn from(failed: Failed) -> Self {
         let (law, reason) = match failed {
             Failed::Unavailable(reason) => return Self::Unavailable(reason),
+            Failed::OutOfTime => return Self::OutOfTime,
             Failed::Different(reason) => (Law::Deterministic, reason),
             Failed::Broken(reason) | Failed::Refused(reason) => (Law::Total, reason),
         };
@@ -177,6 +189,16 @@ fn own_examples(policy: &dyn PolicySubject) -> Result<Vec<Value>, Trouble> {
         };
     }
     Ok(examples)
+}
+
+/// The states of real documents in the policy's own encoding.
+fn present_states(
+    policy: &dyn PolicySubject,
+    before: Option<&dyn PolicySubject>,
+    states: &[Vec<u8>],
+) -> Result<Vec<Vec<u8>>, Trouble> {
+    let Some(before) = before else { return Ok(states.to_vec()) };
+    states.iter().map(|state| Ok(policy.migrate(before.state_version(), state)?)).collect()
 }
 
 fn made(case: u32, examples: &[Value], documents: usize) -> PolicyCase {
@@ -278,11 +300,19 @@ impl Trial<'_> {
 
 /// States of the version before, merged and then migrated, and the other way round.
 fn migration(policy: &dyn PolicySubject, before: &dyn PolicySubject, case: &PolicyCase) -> Result<(), Trouble> {
-    let old = Trial { policy: before, states: &[] };
-    let [_, a, b, _] = old.reached(case, &before.empty()?)?;
+    // Whatever the version before does wrong is no fault of this one.
+    let Some((a, b, ab)) = merged_before(before, case) else { return Ok(()) };
     let from = before.state_version();
     let migrated = |state: &[u8]| policy.migrate(from, state);
-    let merged_before = migrated(&before.merge(&a, &b)?)?;
+    let merged_before = migrated(&ab)?;
     let merged_after = policy.merge(&migrated(&a)?, &migrated(&b)?)?;
     agree(Law::Migrates, "migrate(merge(a, b)) and merge(migrate(a), migrate(b))", &merged_before, &merged_after)
+}
+
+/// Two states of the version before, and both merged.
+fn merged_before(before: &dyn PolicySubject, case: &PolicyCase) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let old = Trial { policy: before, states: &[] };
+    let [_, a, b, _] = old.reached(case, &before.empty().ok()?).ok()?;
+    let merged = before.merge(&a, &b).ok()?;
+    Some((a, b, merged))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::cases;
 use super::shrink::smallest;
 use super::subject::{Failed, ResolverSubject};
-use super::{Effort, Finding, Law, Report, Stopped};
+use super::{Effort, Finding, Law, Report, Stopped, cut};
 use crate::{Candidate, Choice, Conflict, Resolution};
 
 /// Cases that others are made from, beside the examples that were given.
@@ -82,6 +82,10 @@ pub fn check_resolver(
                 }
             }
             Err(Trouble::Unavailable(reason)) => return Err(Stopped::Unavailable(reason)),
+            Err(Trouble::OutOfTime) => {
+                report.cases -= 1;
+                break;
+            }
             Err(Trouble::Found(found)) => {
                 let law = found.law;
                 let still = |conflicts: &[Conflict]| match broken(resolver, conflicts) {
@@ -97,7 +101,7 @@ pub fn check_resolver(
         }
     }
     report.advice.extend(advised);
-    Ok(report)
+    report.complete(effort)
 }
 
 /// A broken law, without its case.
@@ -111,6 +115,7 @@ struct Found {
 enum Trouble {
     Found(Found),
     Unavailable(String),
+    OutOfTime,
 }
 
 fn shrunk(
@@ -128,7 +133,8 @@ fn shrunk(
     };
     let (conflicts, found) = smallest(case, found, effort.end_of_shrinking(), breaks);
     let Found { law, compared, one, other } = found;
-    Finding { law, case: json!({ "conflicts": conflicts }), compared: compared.to_owned(), one, other }
+    let case = cut(json!({ "conflicts": conflicts }));
+    Finding { law, case, compared: compared.to_owned(), one: cut(one), other: cut(other) }
 }
 
 /// Whether the host could hand that in.
@@ -157,6 +163,7 @@ fn decide(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<Opti
         Err(Failed::Different(reason)) => Err(broken(Law::Deterministic, reason)),
         Err(Failed::Broken(reason)) => Err(broken(Law::Total, reason)),
         Err(Failed::Unavailable(reason)) => Err(Trouble::Unavailable(reason)),
+        Err(Failed::OutOfTime) => Err(Trouble::OutOfTime),
     }
 }
 

@@ -6,40 +6,47 @@ use serde_json::{Map, Value};
 
 /// Simpler cases that are tried before the smallest one so far is taken.
 const TRIES_MAX: usize = 2_000;
+/// A case that is longer than this as JSON is left as it is: each try would copy it.
+const CASE_BYTES_MAX: usize = 64 << 10;
 
 /// The smallest case that `breaks` still finds broken, with what it found, as far as that is found out until `end`.
 pub(super) fn smallest<F>(case: Value, found: F, end: Instant, breaks: impl Fn(&Value) -> Option<F>) -> (Value, F) {
     let (mut case, mut found) = (case, found);
-    let mut tries = 0;
-    'smaller: loop {
-        for simpler in simpler(&case) {
+    let is_short = serde_json::to_vec(&case).is_ok_and(|text| text.len() <= CASE_BYTES_MAX);
+    let mut tries = if is_short { 0 } else { TRIES_MAX };
+    loop {
+        let mut smaller = None;
+        each_simpler(&case, &mut |simpler| {
             tries += 1;
             if tries > TRIES_MAX || Instant::now() > end {
-                return (case, found);
+                return true;
             }
-            if let Some(still) = breaks(&simpler) {
-                (case, found) = (simpler, still);
-                continue 'smaller;
-            }
+            smaller = breaks(&simpler).map(|still| (simpler, still));
+            smaller.is_some()
+        });
+        match smaller {
+            Some(smaller) => (case, found) = smaller,
+            None => return (case, found),
         }
-        return (case, found);
     }
 }
 
-/// Values with less in them, those with the least first.
-fn simpler(value: &Value) -> Vec<Value> {
+/// Told each simpler value until it has seen enough.
+type See<'a> = dyn FnMut(Value) -> bool + 'a;
+
+/// Shows values with less in them, those with the least first, one at a time. Answers whether enough was seen.
+fn each_simpler(value: &Value, see: &mut See<'_>) -> bool {
     match value {
-        Value::Null => Vec::new(),
-        Value::Bool(true) => vec![Value::Bool(false)],
-        Value::Bool(false) => Vec::new(),
-        Value::Number(number) => simpler_number(number),
-        Value::String(text) => simpler_text(text),
-        Value::Array(items) => simpler_array(items),
-        Value::Object(fields) => simpler_object(fields),
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => see(Value::Bool(false)),
+        Value::Number(number) => simpler_numbers(number).into_iter().any(see),
+        Value::String(text) => simpler_texts(text).into_iter().any(see),
+        Value::Array(items) => each_simpler_array(items, see),
+        Value::Object(fields) => each_simpler_object(fields, see),
     }
 }
 
-fn simpler_number(number: &serde_json::Number) -> Vec<Value> {
+fn simpler_numbers(number: &serde_json::Number) -> Vec<Value> {
     if let Some(integer) = number.as_i64() {
         let simpler = [0, 1, integer / 2, integer - integer.signum()];
         let mut simpler: Vec<_> = simpler.into_iter().filter(|it| it.unsigned_abs() < integer.unsigned_abs()).collect();
@@ -55,7 +62,7 @@ fn simpler_number(number: &serde_json::Number) -> Vec<Value> {
     if float.fract() == 0.0 { Vec::new() } else { vec![Value::from(whole)] }
 }
 
-fn simpler_text(text: &str) -> Vec<Value> {
+fn simpler_texts(text: &str) -> Vec<Value> {
     let characters: Vec<char> = text.chars().collect();
     let half = characters.len() / 2;
     let mut simpler = Vec::new();
@@ -68,39 +75,38 @@ fn simpler_text(text: &str) -> Vec<Value> {
     simpler
 }
 
-fn simpler_array(items: &[Value]) -> Vec<Value> {
-    let mut simpler_arrays = Vec::new();
+fn each_simpler_array(items: &[Value], see: &mut See<'_>) -> bool {
     if items.len() > 2 {
         let (first, second) = items.split_at(items.len() / 2);
-        simpler_arrays.extend([Value::from(first), Value::from(second)]);
+        if see(Value::from(first)) || see(Value::from(second)) {
+            return true;
+        }
     }
     let without = |at: usize| items.iter().enumerate().filter(move |(i, _)| *i != at).map(|(_, item)| item.clone());
-    simpler_arrays.extend((0..items.len()).map(|at| without(at).collect::<Value>()));
-    for (at, item) in items.iter().enumerate() {
-        for simpler in simpler(item) {
-            let mut changed = items.to_vec();
-            changed[at] = simpler;
-            simpler_arrays.push(Value::Array(changed));
-        }
-    }
-    simpler_arrays
+    (0..items.len()).any(|at| see(without(at).collect::<Value>()))
+        || items.iter().enumerate().any(|(at, item)| {
+            each_simpler(item, &mut |simpler| {
+                let mut changed = items.to_vec();
+                changed[at] = simpler;
+                see(Value::Array(changed))
+            })
+        })
 }
 
-fn simpler_object(fields: &Map<String, Value>) -> Vec<Value> {
-    let mut simpler_objects = Vec::new();
-    for name in fields.keys() {
+fn each_simpler_object(fields: &Map<String, Value>, see: &mut See<'_>) -> bool {
+    let without = |name: &String| {
         let mut without = fields.clone();
         without.remove(name);
-        simpler_objects.push(Value::Object(without));
-    }
-    for (name, value) in fields {
-        for simpler in simpler(value) {
-            let mut changed = fields.clone();
-            changed.insert(name.clone(), simpler);
-            simpler_objects.push(Value::Object(changed));
-        }
-    }
-    simpler_objects
+        Value::Object(without)
+    };
+    fields.keys().any(|name| see(without(name)))
+        || fields.iter().any(|(name, value)| {
+            each_simpler(value, &mut |simpler| {
+                let mut changed = fields.clone();
+                changed.insert(name.clone(), simpler);
+                see(Value::Object(changed))
+            })
+        })
 }
 
 #[cfg(test)]
@@ -123,9 +129,25 @@ mod tests {
 
     #[test]
     fn nothing_simpler_is_as_large() {
+        let simpler = |value: &Value| {
+            let mut seen = Vec::new();
+            each_simpler(value, &mut |simpler| {
+                seen.push(simpler);
+                false
+            });
+            seen
+        };
         for value in [json!(0), json!(""), json!([]), json!({}), json!(false), Value::Null] {
             assert_eq!(simpler(&value), Vec::<Value>::new(), "{value}");
         }
         assert_eq!(simpler(&json!(-1)), vec![json!(0), json!(1)]);
+        assert_eq!(simpler(&json!({"a": [true]})), vec![json!({}), json!({"a": []}), json!({"a": [false]})]);
+    }
+
+    #[test]
+    fn a_large_case_is_left_as_it_is() {
+        let large = json!(vec![1; CASE_BYTES_MAX]);
+        let end = Instant::now() + std::time::Duration::from_secs(60);
+        assert_eq!(smallest(large.clone(), (), end, |_| Some(())), (large, ()));
     }
 }

@@ -23,6 +23,8 @@ pub enum Failed {
     Different(String),
     /// It could not be run now, which says nothing about it.
     Unavailable(String),
+    /// The time for trying it is over.
+    OutOfTime,
 }
 
 /// A resolver.

@@ -18,6 +18,6 @@ fn kept(checked: Result<Report, Stopped>) -> Report {
     match checked {
         Ok(report) => report,
         Err(Stopped::Broken(finding)) => panic!("{finding}"),
-        Err(Stopped::Unavailable(reason)) => panic!("{reason}"),
+        Err(stopped) => panic!("{stopped:?}"),
     }
 }

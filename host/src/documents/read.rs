@@ -225,7 +225,9 @@ pub fn newest_delta(
 /// # Errors
 /// [`Error`].
 pub fn has_plugin(rows: &dyn OrderedStore, digest: PluginDigest) -> Result<bool, Error> {
-    Ok(rows.get(&plugin::key(digest))?.is_some())
+    let Some(row) = rows.get(&plugin::key(digest))? else { return Ok(false) };
+    let chunks = plugin::decode(&row)?.chunks as usize;
+    Ok(rows.scan(&plugin::chunks(digest), Limit::rows(chunks), Direction::Forward)?.len() == chunks)
 }
 
 /// A plugin's component, once all its chunks are here.
@@ -233,12 +235,12 @@ pub fn has_plugin(rows: &dyn OrderedStore, digest: PluginDigest) -> Result<bool,
 /// # Errors
 /// [`Error`].
 pub fn plugin(rows: &dyn OrderedStore, digest: PluginDigest) -> Result<Option<Bytes>, Error> {
-    if !has_plugin(rows, digest)? {
-        return Ok(None);
-    }
+    let Some(row) = rows.get(&plugin::key(digest))? else { return Ok(None) };
+    let whole = plugin::decode(&row)?.bytes;
     let chunks = rows.scan(&plugin::chunks(digest), Limit::rows(usize::MAX), Direction::Forward)?;
     let component: Vec<u8> = chunks.into_iter().flat_map(|(_, chunk)| chunk).collect();
-    Ok(Some(component.into()))
+    // Parts that were taken away while it was stored again come with the next deployment.
+    Ok((component.len() as u64 == whole).then(|| component.into()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// A piece of work.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -12,6 +12,11 @@ pub type Job = Box<dyn FnOnce() + Send>;
 pub trait Executor: Send + Sync + 'static {
     /// Runs a job to its end; the future resolves when it has ended, also by a panic.
     fn run(&self, job: Job) -> BoxFuture<'_, ()>;
+
+    /// The same for a job that may take long and that the others must not wait for.
+    fn run_apart(&self, job: Job) -> BoxFuture<'_, ()> {
+        self.run(job)
+    }
 }
 
 /// Threads, a bounded number of jobs at once; the others wait.
@@ -33,6 +38,12 @@ impl Executor for Threads {
                 let _running = permit;
                 job();
             };
+            self.run_apart(Box::new(job)).await;
+        })
+    }
+
+    fn run_apart(&self, job: Job) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
             if let Err(error) = tokio::task::spawn_blocking(job).await {
                 tracing::error!(%error, "a job did not end");
             }
@@ -55,9 +66,23 @@ pub async fn compute<T: Send + 'static>(
     executor: &dyn Executor,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    // A requester that is gone needs no result.
-    let job = Box::new(move || drop(done.send(job())));
+    let (job, result) = with_result(job);
     executor.run(job).await;
     result.await.ok()
+}
+
+/// The same for a job that may take long and that the others must not wait for.
+pub async fn compute_apart<T: Send + 'static>(
+    executor: &dyn Executor,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (job, result) = with_result(job);
+    executor.run_apart(job).await;
+    result.await.ok()
+}
+
+fn with_result<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> (Job, oneshot::Receiver<T>) {
+    let (done, result) = oneshot::channel();
+    // A requester that is gone needs no result.
+    (Box::new(move || drop(done.send(job()))), result)
 }

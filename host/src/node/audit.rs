@@ -12,7 +12,7 @@ use skerry_store::{Direction, Limit};
 
 use super::Node;
 use super::shard::Shard;
-use crate::documents::evaluate::{Context, Health, Subject, review};
+use crate::documents::evaluate::{Context, Health, Subject, diverges};
 use crate::documents::keys::feed;
 use crate::documents::read;
 use crate::env::executor::compute;
@@ -97,7 +97,7 @@ impl Node {
             move || {
                 let (subject, _) = Subject::load(&rows, &context, &collection, &key, None).ok()?;
                 let input = subject.document().map(input);
-                let differs = review(&context, &collection, subject).ok()?.is_some();
+                let differs = diverges(&context, &collection, &subject).ok()?;
                 Some((differs, input))
             }
         };

@@ -7,8 +7,7 @@ use skerry_api::documents::{
 };
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_channel::message::{Push, Pushed};
-use skerry_model::document::View;
-use skerry_model::engine::Write;
+use skerry_model::engine::{Open, Settled, Settlement, Write};
 use skerry_model::limits::DOCUMENT_BYTES_MAX;
 use skerry_model::{CollectionName, NodeId};
 
@@ -50,23 +49,18 @@ impl Documents for Node {
         let rows = shard.state.store();
         let newest = read::newest(&rows, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
-        let view = seen.view.clone();
         let fallback = seen.version.fallback.clone();
         let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
         let (context, key) = (self.context(&shard), at.key.clone());
         let job = move || {
             let (subject, _) = Subject::load(&rows, &context, &collection, &key, None)?;
-            subject.into_merge().map(|document| document.conflicts()).transpose().map_err(Problem::from)
+            subject.open(&context, &collection)
         };
         let computed = compute(&*self.0.executor, job).await;
         let failed = || Problem::new(Kind::Internal, "the conflicts could not be listed; the log has the details");
         let open = computed.ok_or_else(failed)??.unwrap_or_default();
-        let shown = view.as_ref().map(View::object).transpose()?.map(serde_json::Value::Object).unwrap_or_default();
-        let conflicts = open.conflicts.into_iter().map(|conflict| {
-            let shown = shown.pointer(&conflict.path).cloned();
-            OpenConflict { conflict, shown }
-        });
-        let conflicts = conflicts.collect();
+        let listed = |open: Open| OpenConflict { conflict: open.conflict, shown: open.shown };
+        let conflicts = open.conflicts.into_iter().map(listed).collect();
         Ok(Conflicts { policy: read.stamp.policy, fallback, etag: read.stamp.etag, conflicts })
     }
 }
@@ -192,7 +186,14 @@ fn size_of(write: &Write) -> usize {
     let size = match write {
         Write::Put(object) => object.iter().map(|(name, value)| name.len() + value_size(value)).sum(),
         Write::Patch(value) | Write::Operation(value) => value_size(value),
-        Write::Settle(fields) => fields.iter().map(|(at, value)| at.len() + value.as_ref().map_or(0, value_size)).sum(),
+        Write::Settle(Settlement { conflicts, notes }) => {
+            let settled = |settled: &Settled| match settled {
+                Settled::Value(value) => value_size(value),
+                Settled::Removed => 0,
+            };
+            let noted = notes.iter().map(|(name, note)| name.len() + value_size(note));
+            conflicts.iter().map(|(path, end)| path.len() + settled(end)).chain(noted).sum()
+        }
         Write::Delete => 0,
     };
     size.min(2 * DOCUMENT_BYTES_MAX)

@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     plugins: Arc<NodePlugins>,
     health: Arc<Health>,
     audit: audit::Audit,
+    /// Held while a plugin is tried.
+    trials: tokio::sync::Semaphore,
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
     headroom: Arc<Headroom>,

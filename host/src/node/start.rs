@@ -292,6 +292,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         health: Arc::default(),
         audit: Audit::new(options.audit),
+        trials: tokio::sync::Semaphore::new(1),
         executor: options.executor,
         clock: options.clock,
         headroom,

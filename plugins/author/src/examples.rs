@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skerry_guest::laws::{Decision, decision};
 use skerry_model::Origin;
-use skerry_model::policy::{self, ConflictSet, MergePolicy as _, OperationContext, PluginError};
-use skerry_runtime::{CompiledPlugin, CompiledPolicy, CompiledResolver};
+use skerry_model::policy::{self, ConflictSet, MergePolicy as _, OperationContext, PluginError, Resolver as _};
+use skerry_runtime::{CompiledPlugin, CompiledPolicy, CompiledResolver, handed, model_conflicts};
 
 use crate::project;
 
@@ -127,7 +127,8 @@ pub fn conflicts(paths: &[PathBuf]) -> Result<Vec<ConflictSet>, Error> {
 }
 
 fn resolve(resolver: &CompiledResolver, example: &Example) -> Result<Result<Value, String>, PluginError> {
-    let set = ConflictSet { conflicts: example.conflicts.clone() };
+    // It is handed what it asks for, as it is in a cluster.
+    let set = model_conflicts(&handed(resolver.wants(), &ConflictSet { conflicts: example.conflicts.clone() }));
     let resolution = resolver.call(&set)?.resolution;
     let conflicts = skerry_runtime::guest_conflicts(&set);
     let decided = decision(&conflicts, &skerry_runtime::guest_resolution(resolution));

@@ -20,8 +20,6 @@ static GUEST_SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../guest-sdk/sr
 const SDK: &str = ".skerry";
 /// What stands for the plugin's name in a template.
 const NAME: &str = "{{name}}";
-/// The same, as a Rust identifier.
-const IDENTIFIER: &str = "{{identifier}}";
 
 /// Why an author's command did not work.
 #[derive(Debug, thiserror::Error)]
@@ -277,12 +275,18 @@ fn copy(from: &Dir<'_>, to: &Path, name: Option<&PluginName>) -> Result<(), Erro
             (DirEntry::File(file), None) => write(to, file.contents())?,
             (DirEntry::File(file), Some(name)) => {
                 let text = String::from_utf8_lossy(file.contents());
-                let text = text.replace(NAME, name.as_str()).replace(IDENTIFIER, &name.as_str().replace('-', "_"));
+                let text = text.replace(NAME, &package_name(name));
                 write(to, text.as_bytes())?;
             }
         }
     }
     Ok(())
+}
+
+/// The plugin's name as cargo and npm take it: without dots, beginning with a letter.
+fn package_name(name: &PluginName) -> String {
+    let name = name.as_str().replace('.', "-");
+    if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("plugin-{name}") }
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -312,6 +316,12 @@ mod tests {
             }
         }
         assert!(matches!(Project::open(scratch.path()), Err(Error::NoPlugin(_))));
+    }
+
+    #[test]
+    fn every_plugin_name_becomes_a_package_name() {
+        let package = |name: &str| package_name(&PluginName::new(name).unwrap());
+        assert_eq!([package("my-stock"), package("2fa"), package("my.shop")], ["my-stock", "plugin-2fa", "my-shop"]);
     }
 
     /// An author's crate is built with what ours are.

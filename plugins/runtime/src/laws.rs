@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,14 @@ pub enum Refused {
     /// It breaks a law.
     #[error("{0}")]
     Law(Box<Finding>),
+    /// It is so slow that too little of it was tried.
+    #[error("only {cases} cases of the law check were tried in {seconds} s: the plugin is too slow")]
+    TooSlow {
+        /// Cases tried.
+        cases: u32,
+        /// The time that there was.
+        seconds: u64,
+    },
     /// This host could not run it now, which says nothing about it.
     #[error("the law check cannot run here now: {0}")]
     Host(String),
@@ -90,17 +99,19 @@ impl LawChecker {
     /// [`Refused`].
     pub fn check(&self, component: &[u8], samples: &Samples, effort: Effort) -> Result<Checked, Refused> {
         let (native, pulley) = (self.native.compile(component)?, self.pulley.compile(component)?);
+        // What shrinks a case may take a tenth more.
+        let end = Instant::now() + effort.time + effort.time / 10;
         let (digest, world, state_version) = (native.digest(), native.world(), native.state_version());
         let (report, fuel_most) = match (native, pulley) {
             (CompiledPlugin::Resolver(native), CompiledPlugin::Resolver(pulley)) => {
-                let both = Both::new(native, pulley);
+                let both = Both::new(native, pulley, end);
                 let wants = both.native.wants();
                 let examples: Vec<_> = samples.conflicts.iter().map(|set| handed(wants, set)).collect();
                 (check_resolver(&both, &examples, effort), both.fuel_most.get())
             }
             (CompiledPlugin::MergePolicy(native), CompiledPlugin::MergePolicy(pulley)) => {
-                let both = Both::new(native, pulley);
-                let before = samples.before.as_deref().map(|component| self.before(component)).transpose()?;
+                let both = Both::new(native, pulley, end);
+                let before = samples.before.as_deref().map(|component| self.before(component, end)).transpose()?;
                 let examples = PolicyExamples {
                     states: samples.states.iter().map(|state| state.to_vec()).collect(),
                     before: before.as_ref().map(|before| before as &dyn PolicySubject),
@@ -112,14 +123,15 @@ impl LawChecker {
         let report = report.map_err(|stopped| match stopped {
             Stopped::Broken(finding) => Refused::Law(finding),
             Stopped::Unavailable(reason) => Refused::Host(reason),
+            Stopped::TooSlow(cases) => Refused::TooSlow { cases, seconds: effort.time.as_secs() },
         })?;
         let (profile, fuel_limit) = (self.native.profile().name.clone(), self.native.profile().fuel);
         Ok(Checked { digest, world, state_version, profile, report, fuel_most, fuel_limit })
     }
 
-    fn before(&self, component: &[u8]) -> Result<Both<CompiledPolicy>, Error> {
+    fn before(&self, component: &[u8], end: Instant) -> Result<Both<CompiledPolicy>, Error> {
         let policy = |runtime: &Runtime| runtime.compile_policy(component).map(Arc::new);
-        Ok(Both::new(policy(&self.native)?, policy(&self.pulley)?))
+        Ok(Both::new(policy(&self.native)?, policy(&self.pulley)?, end))
     }
 }
 
@@ -128,6 +140,7 @@ struct Both<P> {
     native: Arc<P>,
     pulley: Arc<P>,
     fuel_most: Cell<u64>,
+    end: Instant,
 }
 
 trait Counted {
@@ -148,12 +161,15 @@ impl Counted for CompiledPolicy {
 }
 
 impl<P: Counted> Both<P> {
-    fn new(native: Arc<P>, pulley: Arc<P>) -> Self {
-        Self { native, pulley, fuel_most: Cell::new(0) }
+    fn new(native: Arc<P>, pulley: Arc<P>, end: Instant) -> Self {
+        Self { native, pulley, fuel_most: Cell::new(0), end }
     }
 
     /// The answer of both, when it is the same.
     fn ask<T: PartialEq>(&self, call: impl Fn(&P) -> Result<T, PluginError>) -> Result<T, Failed> {
+        if Instant::now() > self.end {
+            return Err(Failed::OutOfTime);
+        }
         let before = (self.native.fuel(), self.pulley.fuel());
         let answers = (call(&self.native), call(&self.pulley));
         let fuel = (self.native.fuel() - before.0, self.pulley.fuel() - before.1);
@@ -235,7 +251,8 @@ impl PolicySubject for Both<CompiledPolicy> {
 }
 
 /// What a resolver that wants this is handed of a document's conflicts.
-fn handed(wants: &policy::Wants, set: &ConflictSet) -> Vec<guest::Conflict> {
+#[must_use]
+pub fn handed(wants: &policy::Wants, set: &ConflictSet) -> Vec<guest::Conflict> {
     let mut conflicts = guest_conflicts(set);
     conflicts.retain(|conflict| wants.covers(&conflict.path));
     if !wants.ancestor {

@@ -9,7 +9,7 @@ use axum::{Router, body};
 use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::Value;
-use skerry_model::engine::Write;
+use skerry_model::engine::{Settled, Settlement, Write};
 use skerry_model::limits::KEY_BYTES_MAX;
 use skerry_model::policy::Choice;
 use skerry_model::{CollectionName, document};
@@ -177,25 +177,26 @@ async fn settle<D: Documents>(
         let detail = format!("the document is at version {}, and other conflicts may be open", open.etag.0);
         return Err(Problem::new(Kind::PreconditionFailed, detail));
     }
-    let fields = settle.into_iter().map(|(path, choice)| {
+    let conflicts = settle.into_iter().map(|(path, choice)| {
         let conflict = open.conflicts.iter().map(|open| &open.conflict).find(|conflict| conflict.path == path);
         let conflict =
             conflict.ok_or_else(|| Problem::new(Kind::Refused, format!("there is no open conflict at {path:?}")))?;
-        let value = match choice {
-            Choice::Remove => None,
-            Choice::Value(value) => Some(value),
+        let settled = match choice {
+            Choice::Remove => Settled::Removed,
+            Choice::Value(value) => Settled::Value(value),
             Choice::Candidate(place) => {
                 let chosen = usize::try_from(place).ok().and_then(|place| conflict.candidates.get(place));
                 let there = conflict.candidates.len();
                 let detail = || format!("{path} has no candidate {place}: there are {there}, counted from 0");
-                Some(chosen.ok_or_else(|| Problem::new(Kind::Refused, detail()))?.value.clone())
+                Settled::Value(chosen.ok_or_else(|| Problem::new(Kind::Refused, detail()))?.value.clone())
             }
         };
-        Ok((path, value))
+        Ok((path, settled))
     });
-    let fields = fields.collect::<Result<_, Problem>>()?;
+    let conflicts = conflicts.collect::<Result<_, Problem>>()?;
+    let settlement = Settlement { conflicts, ..Settlement::default() };
     let conditions = Conditions { if_match: Some(Match::Tags(vec![open.etag])), if_none_match: None };
-    let written = documents.write(at, WriteRequest { write: Write::Settle(fields), conditions }).await?;
+    let written = documents.write(at, WriteRequest { write: Write::Settle(settlement), conditions }).await?;
     respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
 }
 

@@ -248,7 +248,9 @@ fn people(status: &SyncStatus) -> String {
         format!("stranded     {stranded}"),
     ];
     if *divergences > 0 {
-        lines.push(format!("divergences  {divergences}: this edge's plugins decide otherwise than the core's; see its log"));
+        lines.push(format!(
+            "divergences  {divergences}: this edge's plugins decide otherwise than the core's; see its log"
+        ));
     }
     lines.extend(error.iter().map(|error| format!("error        {}", cli::plain(error))));
     lines.join("\n")

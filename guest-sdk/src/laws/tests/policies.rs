@@ -277,3 +277,14 @@ fn real_documents_are_begun_with() {
     let report = kept(check_policy(&NativePolicy::<Renumbered<1>>::new(), &examples, Effort::TEST));
     assert!(report.answered > Effort::TEST.cases / 2, "{report:?}");
 }
+
+#[test]
+fn real_documents_of_the_version_before_are_migrated_first() {
+    let before = NativePolicy::<Renumbered<1>>::new();
+    let states = vec![br#"{"real":7}"#.to_vec()];
+    let examples = PolicyExamples { states: states.clone(), before: Some(&before) };
+    kept(check_policy(&NativePolicy::<Renumbered<2>>::new(), &examples, Effort::TEST));
+    let unreadable = PolicyExamples { states: vec![b"?".to_vec()], before: Some(&before) };
+    let finding = broken(check_policy(&NativePolicy::<Renumbered<2>>::new(), &unreadable, Effort::TEST));
+    assert_eq!(finding.law, Law::Total, "{finding}");
+}

@@ -222,3 +222,18 @@ fn decisions_name_values_and_notes() {
     let beyond: Resolution = [Choice::Candidate(2), Choice::Remove].into_iter().collect();
     assert!(decision(&conflicts, &beyond).unwrap_err().contains("candidate 2"));
 }
+
+#[test]
+fn a_resolver_of_which_too_little_was_tried_is_too_slow() {
+    let effort = Effort { time: Duration::ZERO, cases_min: 20, ..Effort::TEST };
+    assert_eq!(check::<Largest>(effort), Err(Stopped::TooSlow(0)));
+}
+
+#[test]
+fn what_is_shown_of_a_large_case_is_cut() {
+    let long = "x".repeat(10_000);
+    let example = vec![Conflict::at("/a").candidate("x", long.as_str()).candidate("y", 1)];
+    let effort = Effort { time: Duration::from_millis(1), ..Effort::TEST };
+    let finding = broken(check_resolver(&NativeResolver::<LastByArrival>::new(), &[example], effort));
+    assert!(finding.to_string().len() < 8_000, "{}", finding.to_string().len());
+}

@@ -15,6 +15,7 @@ use skerry_model::{PluginDigest, PluginName};
 use skerry_runtime::{Checked, CompiledPlugin, LawChecker, Runtime, RuntimeProfile, Samples};
 
 use super::{Error, component, show};
+use crate::limits::LAW_CASES_MIN;
 
 /// How often `try --watch` looks for changes.
 const WATCH_PAUSE: Duration = Duration::from_millis(300);
@@ -256,5 +257,5 @@ fn runtime() -> Result<Runtime, Error> {
 }
 
 fn effort(cases: u32) -> Effort {
-    Effort { cases, time: LAWS_TIME_MAX }
+    Effort { cases, time: LAWS_TIME_MAX, cases_min: LAW_CASES_MIN }
 }

@@ -23,7 +23,7 @@ use crate::catalog::{Catalog, Collection};
 
 pub use health::Health;
 pub use push::{PushEvaluation, check_changes, evaluate_push};
-pub use review::review;
+pub use review::{diverges, review};
 pub use subject::Subject;
 pub use write::{Pending, WriteEvaluation, evaluate_writes};
 

@@ -4,7 +4,7 @@ use skerry_api::problem::Problem;
 use skerry_model::engine::{MergeDocument, Version as SeenVersion};
 
 use super::subject::NewView;
-use super::write::settled_view;
+use super::write::{new_view, note_failure, settled_view};
 use super::{Context, Subject};
 use crate::catalog::Collection;
 use crate::documents::record::{DocumentEffect, MergeEffect};
@@ -20,7 +20,9 @@ pub fn review(
 ) -> Result<Option<DocumentEffect>, Problem> {
     let Some(merge) = subject.merge.as_ref().filter(|_| subject.exists) else { return Ok(None) };
     // Where the newest change holds everything, the new version has to have it too.
-    let is_state = merge.state()?.is_some();
+    let state = merge.state();
+    note_failure(context, collection, &subject, state.as_ref().err());
+    let is_state = state?.is_some();
     let mut deltas = if is_state { vec![merge.delta(&SeenVersion::default())?] } else { Vec::new() };
     let resolver = context.resolver(&collection.policy)?;
     let new: NewView = settled_view(context, collection, &mut subject, resolver.as_ref(), &mut deltas)?;
@@ -31,4 +33,18 @@ pub fn review(
     let author = context.core.origin.clone();
     subject.push(&author, context.time_ms(), new, Some(MergeEffect { deltas, seen }));
     Ok(subject.effect())
+}
+
+/// Whether a document reads otherwise than its newest version says, by the same version of the plugin. What a failure is
+/// called is not compared: programs of two versions may use other words.
+///
+/// # Errors
+/// As [`review`].
+pub fn diverges(context: &Context, collection: &Collection, subject: &Subject) -> Result<bool, Problem> {
+    if !subject.exists || subject.merge.is_none() {
+        return Ok(false);
+    }
+    let resolver = context.resolver(&collection.policy)?;
+    let new = new_view(context, collection, subject, resolver.as_ref())?;
+    Ok(!subject.reads_much_like(&new))
 }

@@ -3,11 +3,11 @@
 use skerry_api::documents::{Conditions, ETag, WriteRequest};
 use skerry_api::problem::Problem;
 use skerry_model::document::View;
-use skerry_model::engine::{Engine, MergeDocument, Write};
+use skerry_model::engine::{Engine, MergeDocument, OpenConflicts, Write};
 use skerry_model::{CollectionId, DocumentKey, Epoch, PluginDigest, VersionId};
 use skerry_store::OrderedStore;
 
-use super::{Context, etag, storage_problem};
+use super::{Context, chooser, etag, storage_problem};
 use crate::catalog::Collection;
 use crate::documents::keys::fold::Fold;
 use crate::documents::keys::head::{Head, Stored};
@@ -147,6 +147,16 @@ impl Subject {
         self.merge.as_deref()
     }
 
+    /// Its open conflicts as the collection's policy shows them; none for a strict document.
+    ///
+    /// # Errors
+    /// A problem, when the plugin cannot run here now or there are more than are listed.
+    pub fn open(&self, context: &Context, collection: &Collection) -> Result<Option<OpenConflicts>, Problem> {
+        let resolver = context.resolver(&collection.policy)?;
+        let chooser = chooser(&collection.policy, resolver.as_ref());
+        Ok(self.merge.as_ref().map(|merge| merge.open(chooser)).transpose()?)
+    }
+
     /// The merge document, given back for the next evaluation.
     #[must_use]
     pub fn into_merge(self) -> Option<Box<dyn MergeDocument>> {
@@ -167,6 +177,13 @@ impl Subject {
     pub(super) fn reads_like(&self, new: &NewView) -> bool {
         let conflicts = self.head.map_or(0, |head| head.conflicts);
         self.view == new.view && self.fallback == new.fallback && conflicts == new.conflicts
+    }
+
+    /// Whether readers would see no difference but in the words of a failure.
+    pub(super) fn reads_much_like(&self, new: &NewView) -> bool {
+        let conflicts = self.head.map_or(0, |head| head.conflicts);
+        let both_decide = self.fallback.is_some() == new.fallback.is_some();
+        self.view == new.view && both_decide && conflicts == new.conflicts
     }
 
     /// Adds a version.

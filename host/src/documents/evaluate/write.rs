@@ -1,6 +1,5 @@
 //! Evaluation of clients' writes to one document, one after another into one record, each a version of its own.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use serde_json::{Map, Value};
 use skerry_api::documents::{Change, WriteRequest};
 use skerry_api::problem::{Kind, Problem};
 use skerry_model::document::{self, View};
-use skerry_model::engine::{self, Delta, Write, WriteContext};
-use skerry_model::policy::{Chooser, Resolver};
+use skerry_model::engine::{self, Delta, Open, Settled, Settlement, Write, WriteContext};
+use skerry_model::policy::Resolver;
 
 use super::subject::NewView;
 use super::{Context, Subject, chooser};
@@ -131,9 +130,8 @@ fn merge(context: &Context, collection: &Collection, subject: &mut Subject, writ
         base: None,
         seen: seen.as_ref(),
     };
-    let applied = merge.apply(write, &circumstances);
-    note_failure(context, collection, subject, applied.as_ref().err());
-    let Some(delta) = applied? else { return Ok(false) };
+    // One that fails is refused to its sender and says nothing of the document.
+    let Some(delta) = merge.apply(write, &circumstances)? else { return Ok(false) };
     let mut deltas = vec![delta];
     let new = match settled_view(context, collection, subject, resolver.as_ref(), &mut deltas) {
         Ok(new) => new,
@@ -158,26 +156,18 @@ pub(super) fn settled_view(
     deltas: &mut Vec<Delta>,
 ) -> Result<NewView, Problem> {
     let new = new_view(context, collection, subject, resolver)?;
-    let (true, 1.., None, Some(view)) = (collection.settle, new.conflicts, &new.fallback, &new.view) else {
-        return Ok(new);
-    };
-    let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");
+    let (true, 1.., None) = (collection.settle, new.conflicts, &new.fallback) else { return Ok(new) };
     // Past the number that is listed they stay open.
-    let Ok(open) = merge.conflicts() else { return Ok(new) };
-    let shown = Value::Object(view.object()?);
-    let mut fields: BTreeMap<String, Option<Value>> = open
-        .conflicts
-        .into_iter()
-        .map(|conflict| (conflict.path.clone(), shown.pointer(&conflict.path).cloned()))
-        .collect();
-    let own = merge.view(Chooser::Lww)?.view.map(|view| view.object()).transpose()?.unwrap_or_default();
-    // Whatever the plugin has added stays to be seen.
-    for (name, note) in shown.as_object().into_iter().flatten().filter(|(name, _)| !own.contains_key(*name)) {
-        fields.entry(document::pointer(&[name])).or_insert_with(|| Some(note.clone()));
-    }
-    let circumstances =
-        WriteContext { author: &context.core, time_ms: context.time_ms(), number: None, base: None, seen: None };
-    match merge.apply(&Write::Settle(fields), &circumstances) {
+    let Ok(Some(open)) = subject.open(context, collection) else { return Ok(new) };
+    let times = open.conflicts.iter().flat_map(|open| &open.conflict.candidates).map(|candidate| candidate.time);
+    // Not now: a write that was made since, and is still on its way, must not look older than what is written back.
+    let time_ms = times.max().unwrap_or_else(|| context.time_ms());
+    let ends = |open: Open| (open.conflict.path, open.shown.map_or(Settled::Removed, Settled::Value));
+    let conflicts = open.conflicts.into_iter().map(ends).collect();
+    let settlement = Settlement { conflicts, notes: open.notes };
+    let circumstances = WriteContext { author: &context.core, time_ms, number: None, base: None, seen: None };
+    let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");
+    match merge.apply(&Write::Settle(settlement), &circumstances) {
         Ok(Some(delta)) => {
             deltas.push(delta);
             new_view(context, collection, subject, resolver)

@@ -1,6 +1,7 @@
 //! What a deployment would change, before anything is deployed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -15,8 +16,8 @@ use skerry_runtime::CompiledPlugin;
 
 use super::samples::{Visited, visit};
 use super::{Node, follows, report, unfit_problem};
-use crate::env::executor::compute;
-use crate::limits::{DRY_RUN_DOCUMENTS_MAX, DRY_RUN_EXAMPLES};
+use crate::env::executor::compute_apart;
+use crate::limits::{DRY_RUN_DOCUMENTS_MAX, DRY_RUN_EXAMPLES, DRY_RUN_TIME_MAX};
 
 impl Node {
     /// Checks a component and finds out which documents would read differently under it, as this node's replicas have
@@ -25,9 +26,10 @@ impl Node {
     /// # Errors
     /// A problem, when it would be refused.
     pub(crate) async fn try_deploy(&self, name: &PluginName, component: Bytes) -> Result<DryRun, Problem> {
+        let _trial = self.trial()?;
         let (checked, live) = self.check_laws(name, &component).await?;
         let (node, name) = (self.clone(), name.clone());
-        let compared = compute(&*self.0.executor, move || {
+        let compared = compute_apart(&*self.0.executor, move || {
             let catalog = node.newest_here();
             let followers = catalog.collections().filter(|(_, collection)| follows(&collection.policy, &name));
             let mut run = DryRun {
@@ -47,8 +49,12 @@ impl Node {
             }
             let plugin = node.0.plugins.compile(&component).map_err(|error| unfit_problem(&error.into()))?;
             let each = DRY_RUN_DOCUMENTS_MAX / node.shards().len();
+            let end = Instant::now() + DRY_RUN_TIME_MAX;
             for shard in node.shards() {
-                run.complete &= visit(&node, shard, &name, each, |visited| compare(&mut run, &plugin, visited))?;
+                run.complete &= visit(&node, shard, &name, each, |visited| {
+                    compare(&mut run, &plugin, visited)?;
+                    Ok(Instant::now() < end)
+                })?;
             }
             Ok(run)
         });
@@ -61,9 +67,14 @@ impl Node {
     }
 }
 
-fn compare(run: &mut DryRun, plugin: &CompiledPlugin, visited: &Visited<'_>) -> Result<bool, Problem> {
+fn compare(run: &mut DryRun, plugin: &CompiledPlugin, visited: &Visited<'_>) -> Result<(), Problem> {
     run.documents += 1;
-    let Some(document) = visited.load()? else { return Ok(true) };
+    let loaded = visited.load();
+    let Ok(Some(document)) = loaded else {
+        // The active version cannot read it either.
+        run.undecided += u64::from(loaded.is_err());
+        return Ok(());
+    };
     let after = match plugin {
         CompiledPlugin::Resolver(resolver) => document.view(Chooser::Resolver(&**resolver)),
         CompiledPlugin::MergePolicy(policy) => {
@@ -71,17 +82,17 @@ fn compare(run: &mut DryRun, plugin: &CompiledPlugin, visited: &Visited<'_>) -> 
             engine.load(&document.save()).and_then(|document| document.view(Chooser::Lww))
         }
     };
-    let after = match after {
-        // A plugin that fails on a state leaves the document unreadable under it.
-        Err(engine::Error::Refused { reason } | engine::Error::PluginFailed { reason }) => {
-            Viewed { view: None, conflicts: 0, fallback: Some(reason), failed: true }
-        }
-        after => after?,
-    };
+    // What cannot be read under it is shown as nothing, with the reason.
+    let after = after.unwrap_or_else(|error| Viewed {
+        view: None,
+        conflicts: 0,
+        fallback: Some(error.to_string()),
+        failed: matches!(error, engine::Error::PluginFailed { .. }),
+    });
     let before = visited.view()?;
     run.undecided += u64::from(after.fallback.is_some());
     if before == after.view {
-        return Ok(true);
+        return Ok(());
     }
     run.changed += 1;
     if run.examples.len() < DRY_RUN_EXAMPLES {
@@ -93,7 +104,7 @@ fn compare(run: &mut DryRun, plugin: &CompiledPlugin, visited: &Visited<'_>) -> 
             fallback: after.fallback,
         });
     }
-    Ok(true)
+    Ok(())
 }
 
 fn shown(view: Option<&View>) -> Result<Value, Problem> {

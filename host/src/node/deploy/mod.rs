@@ -11,7 +11,8 @@ use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_model::limits::PLUGIN_BYTES_MAX;
 use skerry_model::policy::World;
 use skerry_model::{NodeId, PluginDigest, PluginName};
-use skerry_runtime::{Checked, Refused as Unfit, Samples};
+use skerry_runtime::{Checked, Refused as Unfit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::Node;
@@ -22,7 +23,7 @@ use crate::consensus::network::message::{Deployment, Lane, Request, Response};
 use crate::documents::evaluate::storage_problem;
 use crate::documents::read;
 use crate::documents::record::Effect;
-use crate::env::executor::compute;
+use crate::env::executor::{compute, compute_apart};
 use crate::limits::{PLUGIN_CHUNK_BYTES, STAGE_TIMEOUT};
 
 /// A rollback that was done.
@@ -105,6 +106,12 @@ impl Node {
         sum
     }
 
+    /// Takes the one place in which a plugin may be tried on this node: it takes a processor for seconds.
+    fn trial(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let busy = |_| Problem::new(Kind::Overloaded, "another plugin is being tried on this node: try again");
+        self.0.trials.try_acquire().map_err(busy)
+    }
+
     /// Tries a component with cases made from the collections that would follow it.
     async fn check_laws(&self, name: &PluginName, component: &Bytes) -> Result<(Checked, u64), Problem> {
         let size = component.len();
@@ -113,21 +120,15 @@ impl Node {
             return Err(Problem::new(Kind::TooLarge, detail));
         }
         let (node, name, component) = (self.clone(), name.clone(), component.clone());
-        let checked = compute(&*self.0.executor, move || {
-            let samples = node.samples(&name, &component)?;
+        let checked = compute_apart(&*self.0.executor, move || {
+            let plugin = node.0.plugins.compile(&component).map_err(|error| unfit_problem(&error.into()))?;
+            let samples = samples::gather(&node, &name, &plugin)?;
             let live = (samples.conflicts.len() + samples.states.len()) as u64;
             let checked = node.0.plugins.check(&component, &samples).map_err(|unfit| unfit_problem(&unfit))?;
             Ok((checked, live))
         });
         let failed = || Problem::new(Kind::Refused, "the component cannot be tried: this node's log has the details");
         checked.await.unwrap_or_else(|| Err(failed()))
-    }
-
-    /// Real documents of the collections that follow a plugin, as this node has them.
-    fn samples(&self, name: &PluginName, component: &[u8]) -> Result<Samples, Problem> {
-        // What it would be compiled to again is a fraction of what the check takes.
-        let plugin = self.0.plugins.compile(component).map_err(|error| unfit_problem(&error.into()))?;
-        samples::gather(self, name, plugin)
     }
 
     /// Checks a component, stages it on every node that can be reached, at least on a quorum, and activates it.
@@ -138,11 +139,13 @@ impl Node {
         component: Bytes,
     ) -> Result<Deployment, Refused> {
         self.has_room(shard)?;
+        let trial = self.trial()?;
         let (checked, live) = self.check_laws(&name, &component).await?;
+        drop(trial);
         let digest = checked.digest;
         self.lead(shard).await?;
         let (bytes, state_version) = (component.len() as u64, checked.state_version.unwrap_or(0));
-        let version = PluginVersion { digest, bytes, state_version };
+        let version = PluginVersion { digest, bytes, state_version, failed: false };
         let step = Step::ActivatePlugin { name: name.clone(), world: checked.world, version };
         // Before anything is stored of what will be refused.
         shard.state.catalog().check(&step).map_err(Problem::from)?;
@@ -222,7 +225,7 @@ impl Node {
 
 fn unfit_problem(unfit: &Unfit) -> Problem {
     match unfit {
-        Unfit::Component(_) => Problem::new(Kind::Refused, unfit.to_string()),
+        Unfit::Component(_) | Unfit::TooSlow { .. } => Problem::new(Kind::Refused, unfit.to_string()),
         Unfit::Law(finding) => Problem::new(Kind::Refused, format!("the plugin breaks a law: {finding}")),
         Unfit::Host(_) => Problem::unavailable(Outcome::NotProposed, unfit.to_string()),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skerry_api::problem::Problem;
 use skerry_model::engine::MergeDocument;
-use skerry_model::policy::World;
+use skerry_model::policy::{ConflictSet, World};
 use skerry_model::{CollectionName, DocumentKey, PluginName};
 use skerry_runtime::{CompiledPlugin, Samples};
 use skerry_store::Direction;
@@ -14,11 +14,12 @@ use crate::catalog::{Catalog, Collection};
 use crate::documents::evaluate::{Context, Subject, storage_problem};
 use crate::documents::keys::head;
 use crate::documents::read;
-use crate::limits::{LAW_SAMPLED_MAX, LAW_SAMPLES_MAX, SCAN_STEP};
+use crate::limits::{LAW_SAMPLE_BYTES_MAX, LAW_SAMPLED_MAX, LAW_SAMPLES_MAX, SCAN_STEP};
 use crate::node::Shard;
 
-/// What cases are made from: conflicts or states, evenly from every shard.
-pub(super) fn gather(node: &Node, name: &PluginName, plugin: CompiledPlugin) -> Result<Samples, Problem> {
+/// What cases are made from: conflicts or states, evenly from every shard. Documents that the active version cannot read,
+/// and large ones, are left out.
+pub(super) fn gather(node: &Node, name: &PluginName, plugin: &CompiledPlugin) -> Result<Samples, Problem> {
     let mut samples = Samples::default();
     let catalog = node.catalog_shard().state.catalog();
     let Some(known) = catalog.plugin(name).filter(|known| known.world == plugin.world()) else { return Ok(samples) };
@@ -28,33 +29,36 @@ pub(super) fn gather(node: &Node, name: &PluginName, plugin: CompiledPlugin) -> 
     }
     let shards = node.shards().len();
     for shard in node.shards() {
-        let (mut looked_at, mut taken) = (0, 0);
+        let mut taken = 0;
         visit(node, shard, name, LAW_SAMPLED_MAX / shards, |visited| {
-            looked_at += 1;
-            let document = match visited.has_conflicts || is_state(known.world) {
-                true => visited.load()?,
-                false => None,
-            };
-            if let Some(document) = document {
-                taken += usize::from(take(&mut samples, known.world, &*document)?);
+            if visited.has_conflicts || is_state(known.world) {
+                let document = visited.load().ok().flatten();
+                taken += usize::from(document.is_some_and(|document| take(&mut samples, known.world, &*document)));
             }
             Ok(taken < LAW_SAMPLES_MAX.div_ceil(shards))
         })?;
-        tracing::debug!(shard = %shard.id, looked_at, taken, "live documents for the law check");
     }
     Ok(samples)
 }
 
-fn take(samples: &mut Samples, world: World, document: &dyn MergeDocument) -> Result<bool, Problem> {
+fn take(samples: &mut Samples, world: World, document: &dyn MergeDocument) -> bool {
     match world {
         World::Resolver => {
-            // Past the number that is listed, none are.
-            let Ok(conflicts) = document.conflicts() else { return Ok(false) };
-            samples.conflicts.push(conflicts);
+            let conflicts = document.conflicts().ok();
+            let fits = |set: &ConflictSet| {
+                serde_json::to_vec(set)
+                    .is_ok_and(|text| !set.conflicts.is_empty() && text.len() <= LAW_SAMPLE_BYTES_MAX)
+            };
+            let conflicts = conflicts.filter(fits);
+            samples.conflicts.extend(conflicts.clone());
+            conflicts.is_some()
         }
-        World::MergePolicy => samples.states.extend(document.state()?),
+        World::MergePolicy => {
+            let state = document.state().ok().flatten().filter(|state| state.len() <= LAW_SAMPLE_BYTES_MAX);
+            samples.states.extend(state.clone());
+            state.is_some()
+        }
     }
-    Ok(true)
 }
 
 /// A document that is met on the way.
@@ -83,8 +87,8 @@ impl Visited<'_> {
     }
 }
 
-/// Visits the live documents of one shard whose collections follow a plugin, at most so many of each, until `visit` has seen
-/// enough. Answers whether that was all of them.
+/// Visits the live documents of one shard whose collections follow a plugin, at most so many of each collection, until
+/// `visit` has seen enough. Answers whether that was all of them.
 pub(super) fn visit(
     node: &Node,
     shard: &Arc<Shard>,
@@ -95,22 +99,24 @@ pub(super) fn visit(
     let context = node.context(shard);
     let catalog: Arc<Catalog> = Arc::clone(&context.catalog);
     let followers = catalog.collections().filter(|(_, collection)| follows(&collection.policy, name));
+    let mut complete = true;
     for (collection, settings) in followers {
         let mut range = head::range(settings.id, "");
         let mut seen = 0;
-        loop {
+        'collection: loop {
             let rows = shard.state.store();
             let heads = read::heads(&rows, &range, SCAN_STEP).map_err(|error| storage_problem(&error))?;
             let more = heads.len() == SCAN_STEP;
             for (id, key, head) in heads {
                 range = range.behind(head::key(id, &key), Direction::Forward);
-                if !head.live {
-                    continue;
-                }
                 seen += 1;
+                if seen > max {
+                    complete = false;
+                    break 'collection;
+                }
                 let has_conflicts = head.conflicts > 0;
                 let visited = Visited { collection, key, has_conflicts, settings, context: &context, shard };
-                if seen > max || !visit(&visited)? {
+                if head.live && !visit(&visited)? {
                     return Ok(false);
                 }
             }
@@ -119,5 +125,5 @@ pub(super) fn visit(
             }
         }
     }
-    Ok(true)
+    Ok(complete)
 }

@@ -12,7 +12,7 @@ use skerry_api::documents::{
 };
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_model::document::{self, View};
-use skerry_model::engine::Write;
+use skerry_model::engine::{Settled, Write};
 use skerry_model::policy::{Candidate, Conflict};
 use skerry_model::{CollectionName, DocumentKey};
 
@@ -79,8 +79,11 @@ impl Memory {
             Write::Put(object) => object,
             // What was done last, for a test to look at.
             Write::Operation(operation) => Map::from_iter([("operation".to_owned(), operation)]),
-            Write::Settle(fields) => {
-                let settled = fields.into_iter().map(|(path, value)| (path, value.unwrap_or_default()));
+            Write::Settle(settlement) => {
+                let settled = settlement.conflicts.into_iter().map(|(path, settled)| match settled {
+                    Settled::Value(value) => (path, value),
+                    Settled::Removed => (path, Value::Null),
+                });
                 Map::from_iter([("settled".to_owned(), Value::Object(settled.collect()))])
             }
             Write::Patch(patch) => {

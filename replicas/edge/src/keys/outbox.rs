@@ -35,8 +35,8 @@ pub enum Operation {
     },
     /// Open conflicts end.
     Settle {
-        /// How, by JSON Pointer, as JSON.
-        fields: Bytes,
+        /// How, as JSON.
+        settlement: Bytes,
     },
 }
 

@@ -6,7 +6,7 @@ use skerry_channel::message::Collection;
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::state::{StateEngine, Unavailable, built_in};
-use skerry_model::engine::{self, Engine, MergeDocument, Viewed};
+use skerry_model::engine::{self, Engine, MergeDocument, OpenConflicts, Viewed};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy};
 use skerry_model::{PluginDigest, VersionId};
 
@@ -138,6 +138,27 @@ impl Replica {
                 let viewed = document.view(Chooser::Resolver(&*resolver))?;
                 Ok(Outcome { viewed, plugin: Some(digest), unsettled: false })
             }
+        }
+    }
+
+    /// The open conflicts of a merged document under the collection's policy; by the built-in order where its plugin
+    /// cannot run here now.
+    pub(super) fn open_conflicts(
+        &self,
+        collection: &Collection,
+        document: &dyn MergeDocument,
+    ) -> Result<OpenConflicts, engine::Error> {
+        let resolver = match (&collection.policy, collection.plugin) {
+            (Policy::Plugin { .. }, Some(digest)) => {
+                let component = || self.stored_component(&digest).ok().flatten();
+                self.resolvers.resolver(digest, &component).ok()
+            }
+            _ => None,
+        };
+        match (&resolver, &collection.policy) {
+            (Some(resolver), _) => document.open(Chooser::Resolver(&**resolver)),
+            (None, Policy::Json) => document.open(Chooser::Json),
+            (None, _) => document.open(Chooser::Lww),
         }
     }
 

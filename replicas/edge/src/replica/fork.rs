@@ -136,9 +136,9 @@ fn apply_again(
             let operation = serde_json::from_slice(operation).map_err(skerry_model::document::Error::Syntax)?;
             (Write::Operation(operation), object(shown)?)
         }
-        Operation::Settle { fields } => {
-            let fields = serde_json::from_slice(fields).map_err(skerry_model::document::Error::Syntax)?;
-            (Write::Settle(fields), object(shown)?)
+        Operation::Settle { settlement } => {
+            let settlement = serde_json::from_slice(settlement).map_err(skerry_model::document::Error::Syntax)?;
+            (Write::Settle(settlement), object(shown)?)
         }
     };
     let author = replica.author();

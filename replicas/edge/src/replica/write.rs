@@ -7,7 +7,7 @@ use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_channel::change::{self, Change};
 use skerry_channel::message::Collection;
 use skerry_model::document::View;
-use skerry_model::engine::{Delta, Engine, MergeDocument, Write, WriteContext};
+use skerry_model::engine::{Delta, Engine, MergeDocument, Open, Write, WriteContext};
 use skerry_model::ids::shard_of;
 use skerry_model::{Epoch, ShardId};
 
@@ -200,12 +200,8 @@ impl Replica {
         shown: &Shown,
         document: Option<&dyn MergeDocument>,
     ) -> Answer<Conflicts> {
-        let view = shown.view.as_ref().map(View::object).transpose()?.map(serde_json::Value::Object);
-        let set = document.map(|document| document.conflicts()).transpose()?.unwrap_or_default();
-        let open = |conflict: skerry_model::policy::Conflict| OpenConflict {
-            shown: view.as_ref().and_then(|view| view.pointer(&conflict.path)).cloned(),
-            conflict,
-        };
+        let open = document.map(|document| self.open_conflicts(collection, document)).transpose()?.unwrap_or_default();
+        let listed = |open: Open| OpenConflict { conflict: open.conflict, shown: open.shown };
         let etag = shown.etag(&self.known).ok_or_else(|| {
             Problem::unavailable(Outcome::NotProposed, "the document was deleted while its conflicts were read")
         })?;
@@ -213,7 +209,7 @@ impl Replica {
             policy: policy_text(&collection.policy, shown.plugin),
             fallback: shown.fallback.clone(),
             etag,
-            conflicts: set.conflicts.into_iter().map(open).collect(),
+            conflicts: open.conflicts.into_iter().map(listed).collect(),
         })
     }
 }
@@ -229,6 +225,6 @@ fn operation(write: &Write, seen: Option<&View>) -> Answer<Operation> {
         Write::Patch(patch) => Operation::Patch { patch: json(patch) },
         Write::Delete => Operation::Delete,
         Write::Operation(operation) => Operation::Operate { operation: json(operation) },
-        Write::Settle(fields) => Operation::Settle { fields: json(fields) },
+        Write::Settle(settlement) => Operation::Settle { settlement: json(settlement) },
     })
 }

@@ -36,7 +36,7 @@ use self::bytes::{Changes, Corrections, Saved, Seen};
 use self::limits::{HISTORY_OPERATIONS_MAX, MEASURE_EVERY_BYTES};
 use self::merge::{Sender, guarded};
 use self::walk::Reader;
-use super::{Author, Delta, Engine, Error, MergeDocument, Version, Viewed, Write, WriteContext};
+use super::{Author, Delta, Engine, Error, MergeDocument, OpenConflicts, Version, Viewed, Write, WriteContext};
 use crate::document::{self, View};
 use crate::limits::{HISTORY_BYTES_MAX, TEMPLATE_BYTES_MAX, TEXT_FIELDS_MAX};
 use crate::policy::{Chooser, ConflictSet};
@@ -301,6 +301,10 @@ impl MergeDocument for JsonDocument {
 
     fn conflicts(&self) -> Result<ConflictSet, Error> {
         if self.exists() { choose::conflicts(self.reader(None)) } else { Ok(ConflictSet::default()) }
+    }
+
+    fn open(&self, chooser: Chooser<'_>) -> Result<OpenConflicts, Error> {
+        if self.exists() { choose::open(self.reader(None), chooser) } else { Ok(OpenConflicts::default()) }
     }
 
     fn save(&self) -> Bytes {

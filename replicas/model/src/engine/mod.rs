@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::document::{self, View};
 use crate::ids::{Incarnation, Origin, PluginDigest};
-use crate::policy::{Chooser, ConflictSet};
+use crate::policy::{Chooser, Conflict, ConflictSet};
 
 /// Why a document did not change. Whatever is refused leaves the document as it was.
 #[derive(Debug, thiserror::Error)]
@@ -127,9 +127,44 @@ pub enum Write {
     Delete,
     /// An operation of the collection's state policy.
     Operation(Value),
-    /// The open conflicts at these JSON Pointers end: with a value, or with none, which takes the field or item away. A
-    /// field at the top level that is in no conflict is written likewise.
-    Settle(BTreeMap<String, Option<Value>>),
+    /// Open conflicts end.
+    Settle(Settlement),
+}
+
+/// How open conflicts of a document end.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Settlement {
+    /// By the JSON Pointer of the conflict. One that is not open is refused.
+    pub conflicts: BTreeMap<String, Settled>,
+    /// Fields at the top level that are written beside: what a resolver has noted.
+    pub notes: BTreeMap<String, Value>,
+}
+
+/// How one conflict ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Settled {
+    /// With this value.
+    Value(Value),
+    /// With none: the field or item goes.
+    Removed,
+}
+
+/// An open conflict and what readers see of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Open {
+    /// The conflict.
+    pub conflict: Conflict,
+    /// What the view shows in its place; `None` when it leaves the field or item out.
+    pub shown: Option<Value>,
+}
+
+/// Every open conflict of a document, in the order of their paths, and what was decided beside.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OpenConflicts {
+    /// The conflicts.
+    pub conflicts: Vec<Open>,
+    /// What the resolver has noted.
+    pub notes: BTreeMap<String, Value>,
 }
 
 /// The circumstances of a local write.
@@ -214,6 +249,15 @@ pub trait MergeDocument: Send {
     /// # Errors
     /// [`Error::Limit`] past the number that is listed.
     fn conflicts(&self) -> Result<ConflictSet, Error>;
+
+    /// The open conflicts as [`MergeDocument::view`] shows them.
+    ///
+    /// # Errors
+    /// As [`MergeDocument::view`], and [`Error::Limit`] past the number that is listed.
+    fn open(&self, chooser: Chooser<'_>) -> Result<OpenConflicts, Error> {
+        let _ = chooser;
+        Ok(OpenConflicts::default())
+    }
 
     /// The whole document, for storage. Not canonical: compare versions instead.
     fn save(&self) -> Bytes;

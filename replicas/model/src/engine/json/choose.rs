@@ -8,38 +8,112 @@ use serde_json::{Map, Value};
 use super::ancestor::Ancestors;
 use super::walk::{Order, Place, Reader, Walked};
 use crate::document::{self, View};
-use crate::engine::{Error, Viewed};
+use crate::engine::{Error, Open, OpenConflicts, Viewed};
 use crate::limits::CONFLICTS_MAX;
 use crate::policy::{Choice, Chooser, Conflict, ConflictSet, PluginError, Resolution, Resolver};
 
 /// The places that a resolver decides: where each stands in the conflict set it is handed.
 type Wanted = BTreeMap<usize, usize>;
 
+/// A walked document with what was decided about it.
+struct Decided<'a> {
+    walked: Walked,
+    wanted: Wanted,
+    /// What the resolver made of it, where it made something.
+    resolution: Option<Resolution>,
+    /// Why it made nothing, and whether that is its own fault.
+    fallback: Option<(String, bool)>,
+    resolver: Option<&'a dyn Resolver>,
+}
+
 /// What a reader sees of a document that exists.
 ///
 /// # Errors
 /// [`Error::Document`], and [`Error::Unavailable`] when the resolver cannot run here now.
 pub(super) fn view(reader: Reader<'_>, chooser: Chooser<'_>) -> Result<Viewed, Error> {
+    decide(reader, chooser)?.view()
+}
+
+/// The open conflicts of a document that exists, as a reader sees them.
+///
+/// # Errors
+/// As [`view`], and [`Error::Limit`] past [`CONFLICTS_MAX`].
+pub(super) fn open(reader: Reader<'_>, chooser: Chooser<'_>) -> Result<OpenConflicts, Error> {
+    let decided = decide(reader, chooser)?;
+    // What makes no document is shown by the built-in order, as in the view.
+    let is_shown = decided.view()?.fallback.is_none();
+    let Decided { walked, wanted, resolution, .. } = decided;
+    let resolution = resolution.filter(|_| is_shown);
+    let found = walked.places.len();
+    if found > CONFLICTS_MAX {
+        return Err(Error::Limit { what: "the open conflicts of a document", found, max: CONFLICTS_MAX });
+    }
+    let choice = |at: usize| resolution.as_ref()?.choices.get(*wanted.get(&at)?).cloned();
+    let shown: Vec<_> = (0..found).map(|at| walked.chosen(at, choice(at))).collect();
+    let set = conflict_set(reader, walked.places.iter(), true);
+    let mut conflicts: Vec<_> =
+        set.conflicts.into_iter().zip(shown).map(|(conflict, shown)| Open { conflict, shown }).collect();
+    conflicts.sort_by(|one, other| one.conflict.path.cmp(&other.conflict.path));
+    let notes = resolution.map(|resolution| resolution.notes.into_iter().collect()).unwrap_or_default();
+    Ok(OpenConflicts { conflicts, notes })
+}
+
+fn decide<'a>(reader: Reader<'_>, chooser: Chooser<'a>) -> Result<Decided<'a>, Error> {
     let order = if matches!(chooser, Chooser::Json) { Order::Automerge } else { Order::Lww };
     let walked = reader.walk(order)?;
-    let Chooser::Resolver(resolver) = chooser else { return built_in(&walked, &Wanted::new(), None) };
+    let by_order = |walked, wanted| Decided { walked, wanted, resolution: None, fallback: None, resolver: None };
+    let Chooser::Resolver(resolver) = chooser else { return Ok(by_order(walked, Wanted::new())) };
     let mut covered: Vec<_> = (0..walked.places.len()).collect();
     covered.retain(|&at| resolver.wants().covers(&walked.places[at].path));
     covered.sort_by(|&one, &other| walked.places[one].path.cmp(&walked.places[other].path));
     let wanted: Wanted = covered.iter().enumerate().map(|(position, &at)| (at, position)).collect();
     if wanted.is_empty() {
-        return built_in(&walked, &wanted, None);
+        return Ok(by_order(walked, wanted));
     }
     if wanted.len() > CONFLICTS_MAX {
         let reason = format!("{} conflicts; a resolver is handed at most {CONFLICTS_MAX}", wanted.len());
-        return built_in(&walked, &wanted, Some(reason));
+        return Ok(Decided { fallback: Some((reason, false)), ..by_order(walked, wanted) });
     }
     let conflicts = conflict_set(reader, covered.iter().map(|&at| &walked.places[at]), resolver.wants().ancestor);
-    match resolver.resolve(&conflicts) {
-        Ok(resolution) => resolved(&walked, &wanted, resolver, &resolution),
-        Err(PluginError::Refused { reason }) => built_in(&walked, &wanted, Some(fallback(resolver, &reason))),
-        Err(PluginError::Plugin { reason, .. }) => failed(&walked, &wanted, resolver, &reason),
-        Err(error @ PluginError::Host { .. }) => Err(Error::Unavailable { reason: error.to_string() }),
+    let (resolution, fallback) = match resolver.resolve(&conflicts) {
+        Ok(resolution) => match fits(&walked, &wanted, &resolution) {
+            Ok(()) => (Some(resolution), None),
+            Err(reason) => (None, Some((fallback(resolver, &reason), true))),
+        },
+        Err(PluginError::Refused { reason }) => (None, Some((fallback(resolver, &reason), false))),
+        Err(PluginError::Plugin { reason, .. }) => (None, Some((fallback(resolver, &reason), true))),
+        Err(error @ PluginError::Host { .. }) => return Err(Error::Unavailable { reason: error.to_string() }),
+    };
+    Ok(Decided { walked, wanted, resolution, fallback, resolver: Some(resolver) })
+}
+
+impl Decided<'_> {
+    /// Every conflict as the resolver chose. What makes no document is its fault, so the built-in order takes over.
+    fn view(&self) -> Result<Viewed, Error> {
+        let fallback = match (&self.resolution, self.resolver) {
+            (Some(resolution), Some(resolver)) => match self.resolved(resolution) {
+                Ok(view) => return Ok(self.viewed(view, None)),
+                Err(error) => Some((fallback(resolver, &error.to_string()), true)),
+            },
+            _ => self.fallback.clone(),
+        };
+        Ok(self.viewed(to_view(self.walked.settle(&|_| None))?, fallback))
+    }
+
+    fn resolved(&self, resolution: &Resolution) -> Result<View, Error> {
+        let choose = |at: usize| resolution.choices.get(*self.wanted.get(&at)?).cloned();
+        let mut fields = self.walked.settle(&choose);
+        for (name, note) in &resolution.notes {
+            if !fields.contains_key(name) {
+                fields.insert(name.clone(), note.clone());
+            }
+        }
+        to_view(fields)
+    }
+
+    fn viewed(&self, view: View, fallback: Option<(String, bool)>) -> Viewed {
+        let (fallback, failed) = fallback.map_or((None, false), |(reason, failed)| (Some(reason), failed));
+        Viewed { view: Some(view), conflicts: open_places(&self.walked, &self.wanted), fallback, failed }
     }
 }
 
@@ -66,44 +140,10 @@ fn conflict_set<'p>(reader: Reader<'_>, places: impl Iterator<Item = &'p Place>,
     ConflictSet { conflicts: conflicts.collect() }
 }
 
-/// Every conflict by the walk's order. Equal values count as one, except where a resolver was to decide.
-fn built_in(walked: &Walked, wanted: &Wanted, fallback: Option<String>) -> Result<Viewed, Error> {
-    let view = to_view(walked.settle(&|_| None))?;
-    Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback, failed: false })
-}
-
-/// The same, where a resolver was to decide and failed by its own fault.
-fn failed(walked: &Walked, wanted: &Wanted, resolver: &dyn Resolver, reason: &str) -> Result<Viewed, Error> {
-    let viewed = built_in(walked, wanted, Some(fallback(resolver, reason)))?;
-    Ok(Viewed { failed: true, ..viewed })
-}
-
-fn open(walked: &Walked, wanted: &Wanted) -> u32 {
+/// How many places have a conflict: equal values count as one, except where a resolver was to decide.
+fn open_places(walked: &Walked, wanted: &Wanted) -> u32 {
     let open = (0..walked.places.len()).filter(|at| wanted.contains_key(at) || !walked.places[*at].agrees()).count();
     u32::try_from(open).unwrap_or(u32::MAX)
-}
-
-/// Every conflict as the resolver chose. What makes no document is its fault, so the built-in order takes over.
-fn resolved(
-    walked: &Walked,
-    wanted: &Wanted,
-    resolver: &dyn Resolver,
-    resolution: &Resolution,
-) -> Result<Viewed, Error> {
-    let outcome = fits(walked, wanted, resolution).and_then(|()| {
-        let choose = |at: usize| resolution.choices.get(*wanted.get(&at)?).cloned();
-        let mut fields = walked.settle(&choose);
-        for (name, note) in &resolution.notes {
-            if !fields.contains_key(name) {
-                fields.insert(name.clone(), note.clone());
-            }
-        }
-        to_view(fields).map_err(|error| error.to_string())
-    });
-    match outcome {
-        Ok(view) => Ok(Viewed { view: Some(view), conflicts: open(walked, wanted), fallback: None, failed: false }),
-        Err(reason) => failed(walked, wanted, resolver, &reason),
-    }
 }
 
 /// What readers are told where a resolver has decided nothing.

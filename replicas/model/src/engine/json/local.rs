@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, ChangeHash, PatchLog, Prop, ROOT, ReadDoc};
@@ -13,10 +12,10 @@ use super::limits::{
     ACTOR_SHARE_BYTES_MAX, CHANGE_OPERATIONS_MAX, COUNTER_MAX, OPERATION_BYTES_MAX, PREDECESSOR_BYTES_MAX,
 };
 use super::walk::{Order, milliseconds, within_json};
-use super::write::{Kind, Settled, Task};
+use super::write::{End, Kind, Task};
 use super::{JsonDocument, Last};
 use crate::document::{self, View};
-use crate::engine::{Error, Write, WriteContext};
+use crate::engine::{Error, Settled, Settlement, Write, WriteContext};
 use crate::limits::DOCUMENT_BYTES_MAX;
 
 /// Checks that a document could be this. Answers with about how long it is as JSON, in bytes.
@@ -59,7 +58,7 @@ impl JsonDocument {
             Write::Put(fields) => Cow::Borrowed(fields),
             Write::Patch(Value::Object(fields)) => Cow::Borrowed(fields),
             Write::Patch(other) => Cow::Owned(document::check(other.clone())?),
-            Write::Settle(fields) => return self.settle(fields, context),
+            Write::Settle(settlement) => return self.settle(settlement, context),
             Write::Operation(_) => {
                 let reason = "documents of this policy take whole documents and merge patches, and no operations";
                 return Err(Error::Refused { reason: reason.to_owned() });
@@ -86,44 +85,44 @@ impl JsonDocument {
             }
         };
         let settings = self.settings.clone();
-        let task = Task { kind, seen: &seen, wanted: &wanted, text: &settings.text, settled: &[] };
+        let task = Task { kind, seen: &seen, wanted: &wanted, text: &settings.text, ends: &[] };
         self.commit(&task, length, heads, context)
     }
 
     /// Writes over every candidate of the conflicts that are named.
-    fn settle(
-        &mut self,
-        fields: &BTreeMap<String, Option<Value>>,
-        context: &WriteContext<'_>,
-    ) -> Result<Option<Changes>, Error> {
-        let mut places = self.reader(None).walk(Order::Lww)?.places;
+    fn settle(&mut self, settlement: &Settlement, context: &WriteContext<'_>) -> Result<Option<Changes>, Error> {
+        let places = self.reader(None).walk(Order::Lww)?.places;
         let mut length = 0;
-        let mut settled = Vec::with_capacity(fields.len());
-        for (pointer, value) in fields {
-            let path: Vec<String> =
-                pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
-            if let Some(value) = value {
-                document::check_value(value, &mut path.iter().map(Cow::from).collect())?;
+        let mut ends = Vec::with_capacity(settlement.conflicts.len() + settlement.notes.len());
+        for (pointer, settled) in &settlement.conflicts {
+            let open = places.iter().find(|place| place.path == *pointer);
+            let open =
+                open.ok_or_else(|| Error::Refused { reason: format!("there is no open conflict at {pointer}") })?;
+            let path = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+            let value = match settled {
+                Settled::Value(value) => Some(value.clone()),
+                Settled::Removed => None,
+            };
+            ends.push(End { container: open.container.clone(), property: open.property.clone(), path, value });
+        }
+        for (name, note) in &settlement.notes {
+            let (property, path) = (Prop::Map(name.clone()), vec![name.clone()]);
+            ends.push(End { container: ROOT, property, path, value: Some(note.clone()) });
+        }
+        for end in &ends {
+            if let Some(value) = &end.value {
+                document::check_value(value, &mut end.path.iter().map(Cow::from).collect())?;
                 length += serde_json::to_vec(value).map_err(document::Error::Syntax)?.len();
             }
-            let open = places.iter().position(|place| place.path == *pointer).map(|at| places.swap_remove(at));
-            let (container, property) = match (open, &path[..]) {
-                (Some(place), _) => (place.container, place.property),
-                (None, [name]) => (ROOT, Prop::Map(name.clone())),
-                (None, _) => {
-                    return Err(Error::Refused { reason: format!("there is no open conflict at {pointer}") });
-                }
-            };
-            settled.push(Settled { container, property, path, value: value.clone() });
         }
         // What goes from a list moves what is behind it.
-        settled.sort_by_key(|settled| match settled.property {
+        ends.sort_by_key(|end| match end.property {
             Prop::Map(_) => None,
             Prop::Seq(at) => Some(Reverse(at)),
         });
         let (settings, nothing) = (self.settings.clone(), Map::new());
         let (seen, wanted) = (&nothing, &nothing);
-        let task = Task { kind: Kind::Settle, seen, wanted, text: &settings.text, settled: &settled };
+        let task = Task { kind: Kind::Settle, seen, wanted, text: &settings.text, ends: &ends };
         self.commit(&task, length, None, context)
     }
 

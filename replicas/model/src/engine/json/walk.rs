@@ -72,17 +72,22 @@ impl Walked {
     /// The document with every conflict chosen: by `choose` where it says something of the place, else by the walk's
     /// order. A candidate that does not exist leaves the field out.
     pub(super) fn settle(&self, choose: &dyn Fn(usize) -> Option<Choice>) -> Map<String, Value> {
-        let chosen = |at: usize| {
-            let place = &self.places[at];
-            let candidate = |index: usize| place.candidates.get(index).map(|candidate| candidate.value.clone());
-            match choose(at) {
-                None => candidate(place.winner),
-                Some(Choice::Candidate(index)) => candidate(index as usize),
-                Some(Choice::Value(value)) => Some(value),
-                Some(Choice::Remove) => None,
-            }
-        };
+        let chosen = |at: usize| self.chosen(at, choose(at));
         self.fields.iter().filter_map(|(name, node)| Some((name.clone(), node.settle(&chosen)?))).collect()
+    }
+}
+
+impl Walked {
+    /// What one place reads as under a choice; without one, as the walk's order has it.
+    pub(super) fn chosen(&self, at: usize, choice: Option<Choice>) -> Option<Value> {
+        let place = &self.places[at];
+        let candidate = |index: usize| place.candidates.get(index).map(|candidate| candidate.value.clone());
+        match choice {
+            None => candidate(place.winner),
+            Some(Choice::Candidate(index)) => candidate(index as usize),
+            Some(Choice::Value(value)) => Some(value),
+            Some(Choice::Remove) => None,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Kind {
 }
 
 /// How one conflict is to end.
-pub(super) struct Settled {
+pub(super) struct End {
     /// The map or list it is in.
     pub(super) container: ObjId,
     /// Which field or item of it.
@@ -52,7 +52,7 @@ pub(super) struct Task<'a> {
     /// JSON Pointers of the fields that are Text.
     pub(super) text: &'a BTreeSet<String>,
     /// The conflicts that end.
-    pub(super) settled: &'a [Settled],
+    pub(super) ends: &'a [End],
 }
 
 impl Task<'_> {
@@ -62,7 +62,7 @@ impl Task<'_> {
         match self.kind {
             Kind::Patch => writer.patch_fields(&ROOT, self.seen, self.wanted),
             Kind::Replace | Kind::Begin | Kind::Again => writer.put_fields(&ROOT, self.seen, self.wanted),
-            Kind::Settle => self.settled.iter().try_for_each(|settled| writer.settle(settled)),
+            Kind::Settle => self.ends.iter().try_for_each(|end| writer.end(end)),
         }
     }
 }
@@ -98,10 +98,10 @@ impl Writer<'_, '_> {
         })
     }
 
-    fn settle(&mut self, settled: &Settled) -> Result<(), AutomergeError> {
-        self.path.clone_from(&settled.path);
-        let (container, value) = (&settled.container, settled.value.as_ref());
-        match (&settled.property, value) {
+    fn end(&mut self, end: &End) -> Result<(), AutomergeError> {
+        self.path.clone_from(&end.path);
+        let (container, value) = (&end.container, end.value.as_ref());
+        match (&end.property, value) {
             (Prop::Map(name), None) => self.remove(container, name),
             (Prop::Map(name), Some(value)) => {
                 let held = self.held(container, name.as_str())?;

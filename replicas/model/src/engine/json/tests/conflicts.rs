@@ -1,6 +1,7 @@
 //! Conflicts: who wins, what a resolver is handed, what its choices do.
 
 use super::*;
+use crate::engine::{Settled, Settlement};
 use crate::limits::CONFLICTS_MAX;
 
 /// Two replicas that wrote at the same time over `start`; the second one later by the clock.
@@ -254,9 +255,12 @@ fn a_view_that_merging_made_too_large_is_refused_and_can_be_repaired() {
     assert_eq!(merged.read(), json!({"b": "small"}));
 }
 
-fn settled(replica: &mut Replica, fields: &[(&str, Option<Value>)]) -> Result<(), String> {
-    let fields = fields.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
-    replica.try_write(&Write::Settle(fields), Chooser::Lww).map(|_| ()).map_err(|error| error.to_string())
+fn settled(replica: &mut Replica, conflicts: &[(&str, Option<Value>)], notes: &[(&str, Value)]) -> Result<(), String> {
+    let ends = |value: &Option<Value>| value.clone().map_or(Settled::Removed, Settled::Value);
+    let conflicts = conflicts.iter().map(|(path, value)| ((*path).to_owned(), ends(value))).collect();
+    let notes = notes.iter().map(|(name, note)| ((*name).to_owned(), note.clone())).collect();
+    let write = Write::Settle(Settlement { conflicts, notes });
+    replica.try_write(&write, Chooser::Lww).map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -274,9 +278,8 @@ fn a_settled_conflict_is_over_for_everybody() {
         ("/deep/x", None),
         ("/list/0", None),
         ("/list/2", Some(json!({"made": "up"}))),
-        ("/note", Some(json!("settled"))),
     ];
-    settled(&mut merged, &fields).unwrap();
+    settled(&mut merged, &fields, &[("note", json!("settled"))]).unwrap();
     let expected = json!({"a": 2, "b": 1, "deep": {}, "list": [1, {"made": "up"}], "note": "settled"});
     assert_eq!((merged.read(), merged.read_by(Chooser::Json)), (expected.clone(), expected.clone()));
     assert!(merged.document.conflicts().unwrap().conflicts.is_empty());
@@ -289,8 +292,41 @@ fn a_settled_conflict_is_over_for_everybody() {
 #[test]
 fn what_is_no_open_conflict_is_not_settled() {
     let mut merged = diverged(json!({"a": {"x": 0}}), &[json!({"a": {"x": 1}})], &[json!({"a": {"x": 2}})]);
-    let refused = settled(&mut merged, &[("/a/y", Some(json!(1)))]).unwrap_err();
+    let refused = settled(&mut merged, &[("/a/y", Some(json!(1)))], &[]).unwrap_err();
     assert_eq!(refused, "there is no open conflict at /a/y");
-    assert!(settled(&mut merged, &[("/a/x", Some(json!(9_007_199_254_740_993_u64)))]).is_err());
+    assert!(settled(&mut merged, &[("/a/x", Some(json!(9_007_199_254_740_993_u64)))], &[]).is_err());
     assert_eq!(merged.document.conflicts().unwrap().conflicts.len(), 1, "it is as it was");
+}
+
+/// A list item that is left out moves the others in the view, and not what is said of each conflict.
+#[test]
+fn what_is_shown_of_a_conflict_is_its_own() {
+    let start = json!({"list": [0, "b", 2]});
+    let merged = diverged(start, &[json!({"list": [1, "b", 3]})], &[json!({"list": [5, "b", 7]})]);
+    let first_goes = |conflicts: &ConflictSet| {
+        let choices = conflicts.conflicts.iter().enumerate();
+        let choices = choices.map(|(at, _)| if at == 0 { Choice::Remove } else { Choice::Value(json!("kept")) });
+        Ok(Resolution { choices: choices.collect(), notes: vec![("gone".to_owned(), json!(1))] })
+    };
+    let resolver = Test { wants: Wants::default(), resolve: first_goes };
+    assert_eq!(merged.read_by(Chooser::Resolver(&resolver)), json!({"list": ["b", "kept"], "gone": 1}));
+    let open = merged.document.open(Chooser::Resolver(&resolver)).unwrap();
+    let shown: Vec<_> = open.conflicts.iter().map(|open| (open.conflict.path.as_str(), open.shown.clone())).collect();
+    assert_eq!(shown, [("/list/0", None), ("/list/2", Some(json!("kept")))]);
+    assert_eq!(open.notes["gone"], json!(1));
+    let shown: Vec<_> =
+        merged.document.open(Chooser::Lww).unwrap().conflicts.into_iter().map(|open| open.shown).collect();
+    assert_eq!(shown, [Some(json!(5)), Some(json!(7))]);
+}
+
+/// Writes go from node to node, where a null must not become a removal.
+#[test]
+fn a_settlement_keeps_its_nulls_on_its_way() {
+    let conflicts = [("/a", Settled::Value(Value::Null)), ("/b", Settled::Removed)];
+    let conflicts = conflicts.map(|(path, settled)| (path.to_owned(), settled)).into();
+    let write = Write::Settle(Settlement { conflicts, ..Settlement::default() });
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&write, &mut bytes).unwrap();
+    assert_eq!(ciborium::from_reader::<Write, _>(&bytes[..]).unwrap(), write);
+    assert_eq!(serde_json::from_str::<Write>(&serde_json::to_string(&write).unwrap()).unwrap(), write);
 }

@@ -33,8 +33,8 @@ const PARTS_MAX: u8 = 8;
 /// A collection, and documents of it that deltas are offered to.
 pub struct Subject {
     engine: Box<dyn Engine>,
-    /// One that nobody has written, and one that the sender and somebody else have.
-    pub documents: [Box<dyn MergeDocument>; 2],
+    /// One that nobody has written, one that somebody else has, and one that the sender has written after that.
+    pub documents: [Box<dyn MergeDocument>; 3],
 }
 
 /// What the first byte of an input chooses from.
@@ -97,11 +97,11 @@ impl Subject {
             Kind::Counter => Box::new(StateEngine::new(Arc::new(Counter))),
             Kind::Set => Box::new(StateEngine::new(Arc::new(Set))),
         };
-        let mut written = engine.empty();
-        for (name, value) in [("core", 1), ("one", 2)] {
-            write(written.as_mut(), &author(name), &kind.write(value), 1);
-        }
-        Self { documents: [engine.empty(), written], engine }
+        let mut others = engine.empty();
+        write(others.as_mut(), &author("core"), &kind.write(1), 1);
+        let mut both = others.scratch();
+        write(both.as_mut(), &author("one"), &kind.write(2), 1);
+        Self { documents: [engine.empty(), others, both], engine }
     }
 
     fn offer(&self, delta: &Delta) {

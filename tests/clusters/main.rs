@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod authors;
+#[cfg(test)]
 mod crowd;
 #[cfg(test)]
 mod damage;

@@ -11,7 +11,7 @@ pub(super) struct Load<'a> {
     /// `skerry` or `etcd`.
     pub(super) system: &'a str,
     pub(super) url: &'a str,
-    /// `put` or `get`.
+    /// `put`, `get` or `patch`.
     pub(super) operation: &'a str,
     /// How many keys there are; 0 for a new one each time.
     pub(super) keys: u32,

@@ -1,4 +1,4 @@
--- One kind of request for wrk, again and again. Arguments: skerry or etcd; put or get; how many keys there are, or 0 for
+-- One kind of request for wrk, again and again. Arguments: skerry or etcd; put, get or patch; how many keys there are, or 0 for
 -- a new key each time; what keys begin with. Values have 200 bytes.
 
 local base64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -29,6 +29,11 @@ local requests = {
     end,
     get = function()
       return function(key) return wrk.format("GET", "/v1/collections/load/documents/" .. key) end
+    end,
+    patch = function(value)
+      local body = '{"v":"' .. value .. '"}'
+      local headers = { ["Content-Type"] = "application/merge-patch+json" }
+      return function(key) return wrk.format("PATCH", "/v1/collections/load/documents/" .. key, headers, body) end
     end,
   },
   etcd = {

@@ -10,6 +10,8 @@ mod failover;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod merges;
+#[cfg(test)]
 mod processor;
 #[cfg(test)]
 mod table;

@@ -44,13 +44,8 @@ pub struct PolicyCase {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub c: Vec<Operation>,
     /// Whether the third had heard of what the first two did.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub c_heard: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// An operation and when it was made.

@@ -30,7 +30,7 @@ pub(super) enum Collection {
     SetPolicy {
         /// The collection
         collection: CollectionName,
-        /// strict, lww, json, plugin:NAME or plugin:NAME@DIGEST
+        /// strict, lww, json, counter, set, plugin:NAME or plugin:NAME@DIGEST
         policy: Policy,
     },
     /// Delete a collection with all its documents
@@ -46,7 +46,7 @@ pub(super) enum Collection {
 pub(super) struct Create {
     /// The collection
     collection: CollectionName,
-    /// strict, lww, json, plugin:NAME or plugin:NAME@DIGEST
+    /// strict, lww, json, counter, set, plugin:NAME or plugin:NAME@DIGEST
     #[arg(long, default_value = "strict")]
     policy: Policy,
     /// What every document starts from: JSON, @FILE, or - for standard input

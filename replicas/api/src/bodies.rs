@@ -20,13 +20,8 @@ pub struct CollectionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<String>,
     /// Whether the core writes back, as ordinary changes, what was decided where writes met.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settle: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Body of `POST /v1/collections/{c}/documents/{key}/conflicts`: how open conflicts end.

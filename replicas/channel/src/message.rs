@@ -243,6 +243,6 @@ pub struct Collection {
     /// JSON Pointers of its text fields.
     pub text: Vec<String>,
     /// Whether the core writes back what was decided.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settle: bool,
 }

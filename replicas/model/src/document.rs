@@ -134,7 +134,10 @@ pub fn check_value<'v>(value: &'v Value, path: &mut Vec<std::borrow::Cow<'v, str
             let too_large = magnitude.is_some_and(|magnitude| magnitude > limits::INTEGER_MAX)
                 || magnitude.is_none() && digits.is_some_and(|float| float.abs() > limits::INTEGER_MAX as f64);
             match too_large {
-                true => Err(Error::Integer { path: pointer(path), number: number.to_string() }),
+                true => {
+                    let path = if path.is_empty() { "the top".to_owned() } else { pointer(path) };
+                    Err(Error::Integer { path, number: number.to_string() })
+                }
                 false => Ok(()),
             }
         }

@@ -15,7 +15,7 @@ use skerry_model::policy::{EngineKind, Resolver};
 use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
 
-use super::write::{note_failure, settled_view};
+use super::write::settled_view;
 use super::{Context, Subject, not_now};
 use crate::catalog::Collection;
 use crate::documents::record::{Documents, MergeEffect, PushEffect};
@@ -218,7 +218,6 @@ impl DocumentPush<'_> {
         match merged {
             Ok(Ok(delta)) => Ok((document.version() != before).then_some(delta)),
             Ok(Err(error)) => {
-                note_failure(self.context, self.collection, subject, Some(&error));
                 let problem = Problem::from(error);
                 Err(match problem.kind {
                     Kind::Unavailable => Failed::NotNow(problem),

@@ -102,9 +102,12 @@ fn strict(context: &Context, subject: &mut Subject, write: &Write) -> Result<boo
         Write::Put(object) => Some(View::of(object)?),
         Write::Patch(patch) => Some(View::of(&patched(seen(subject)?, patch)?)?),
         Write::Delete => None,
-        Write::Operation(_) | Write::Settle(_) => {
-            let detail = "documents of policy strict take whole documents and merge patches, and nothing else";
+        Write::Operation(_) => {
+            let detail = "documents of policy strict take whole documents and merge patches, and no operations";
             return Err(Problem::new(Kind::Refused, detail));
+        }
+        Write::Settle(_) => {
+            return Err(Problem::new(Kind::Refused, "documents of policy strict have no conflicts to settle"));
         }
     };
     let new = NewView { view, plugin: None, conflicts: 0, fallback: None };

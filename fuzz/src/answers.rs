@@ -64,8 +64,10 @@ fn conflicts(number: u8, candidates: u8, answer: &[u8]) -> ConflictSet {
     let letters = answer.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(b'a' + half)).collect();
     let candidate =
         |at: u8| Candidate { value: json!(at), origin: format!("till-{at}"), sequence: at.into(), time: at.into() };
-    let conflict = |at: u8| {
-        Conflict { path: format!("/{at}"), ancestor: None, candidates: (0..candidates).map(candidate).collect() }
+    let conflict = |at: u8| Conflict {
+        path: format!("/{at}"),
+        ancestor: None,
+        candidates: (0..candidates).map(candidate).collect(),
     };
     let mut conflicts: Vec<_> = (0..number).map(conflict).collect();
     conflicts[0].candidates[0].origin = letters;

@@ -14,8 +14,13 @@ use skerry_channel::message::{Answer, Request};
 use crate::within_memory;
 
 const FORMAT: u8 = 1;
-/// What decoding one frame may take: it inflates into a buffer that doubles, and the message is as large again.
-const MEMORY_BYTES_MAX: usize = 6 * FRAME_INFLATED_BYTES_MAX;
+/// What decoding a frame may take for each byte that it inflates to. The buffer for these doubles as it fills, and so do
+/// the lists of the message; what has at least a name takes less than that in them.
+const MEMORY_FACTOR_MAX: usize = 16;
+/// What it may take beside that: zstd reads through a buffer.
+const MEMORY_BYTES_MAX: usize = 1 << 20;
+/// How long a part that repeats is in all: enough to see what it takes.
+const REPEATED_BYTES: usize = 1 << 18;
 
 /// Decodes a frame as what either end may expect, or a change.
 ///
@@ -23,23 +28,28 @@ const MEMORY_BYTES_MAX: usize = 6 * FRAME_INFLATED_BYTES_MAX;
 /// When what was decoded is another once it is encoded and decoded again, or when it takes too much memory.
 pub fn check(data: &[u8]) {
     match data.split_first() {
-        Some((0, frame)) => check_frame(frame),
-        Some((1, plain)) => check_frame(&packed(plain)),
+        Some((0, frame)) => check_frame(frame, FRAME_INFLATED_BYTES_MAX),
+        Some((1, plain)) => check_frame(&packed(plain), plain.len()),
         Some((2, change)) => check_change(change),
-        Some((3, parts)) => check_frame(&packed(&repeated(parts))),
+        Some((3, parts)) => {
+            let plain = repeated(parts);
+            check_frame(&packed(&plain), plain.len());
+        }
         _ => {}
     }
 }
 
-fn check_frame(frame: &[u8]) {
-    if let Some(Request::Push(push)) = check_message::<Request>(frame) {
+/// Checks a frame that inflates to so many bytes.
+fn check_frame(frame: &[u8], inflated: usize) {
+    if let Some(Request::Push(push)) = check_message::<Request>(frame, inflated) {
         push.changes.iter().for_each(|change| check_change(change));
     }
-    check_message::<Answer>(frame);
+    check_message::<Answer>(frame, inflated);
 }
 
-fn check_message<T: Serialize + DeserializeOwned + PartialEq + Debug>(frame: &[u8]) -> Option<T> {
-    let decode = |frame: &[u8]| within_memory(MEMORY_BYTES_MAX, || frame::decode::<T>(frame));
+fn check_message<T: Serialize + DeserializeOwned + PartialEq + Debug>(frame: &[u8], inflated: usize) -> Option<T> {
+    let memory = MEMORY_BYTES_MAX + MEMORY_FACTOR_MAX * inflated;
+    let decode = |frame: &[u8]| within_memory(memory, || frame::decode::<T>(frame));
     let message = decode(frame).ok()?;
     let again: Bytes = match frame::encode(&message) {
         Ok(again) => again,
@@ -65,13 +75,11 @@ fn packed(plain: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a few bytes of zstd can stand for: how long the beginning is, how long the part that repeats, and how often it
-/// does in 24 bits, little-endian; then the two, then the end.
+/// What a few bytes of zstd can stand for. The input says how long the beginning is and how long the part that repeats;
+/// then come the two, then the end.
 fn repeated(parts: &[u8]) -> Vec<u8> {
-    let Some((&[before, unit, low, middle, high], rest)) = parts.split_first_chunk() else { return Vec::new() };
+    let Some((&[before, unit], rest)) = parts.split_first_chunk() else { return Vec::new() };
     let (before, rest) = rest.split_at(rest.len().min(before.into()));
     let (unit, after) = rest.split_at(rest.len().min(unit.into()));
-    let times = u32::from_le_bytes([low, middle, high, 0]) as usize;
-    let times = times.min(FRAME_INFLATED_BYTES_MAX / unit.len().max(1));
-    [before, &unit.repeat(times), after].concat()
+    [before, &unit.repeat(REPEATED_BYTES / unit.len().max(1)), after].concat()
 }

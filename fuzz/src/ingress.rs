@@ -19,8 +19,8 @@ use crate::within_memory;
 
 /// When documents are written, and the latest time that counts.
 const NOW_MS: i64 = 1_700_000_000_000;
-/// What taking one delta may take: a change may stand for 1.5 million operations of some 200 bytes, and is applied to a
-/// copy.
+/// What taking a delta, or reading what is stored, may take: a change may stand for 1.5 million operations of some 200
+/// bytes.
 const MEMORY_BYTES_MAX: usize = 1 << 30;
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -81,7 +81,7 @@ pub fn check(data: &[u8]) {
     let delta = if KINDS[kind] == Kind::Parts { assembled(rest) } else { Delta(rest.to_vec().into()) };
     let offered = catch_unwind(AssertUnwindSafe(|| SUBJECTS.with(|subjects| subjects[kind].offer(&delta))));
     if let Err(panic) = offered {
-        eprintln!("the last panic of a library: {}", CAUGHT.take());
+        eprintln!("the last panic of a library, caught or not: {}", CAUGHT.take());
         resume_unwind(panic);
     }
 }
@@ -116,20 +116,15 @@ impl Subject {
     }
 
     /// Checks a document that took a delta, and what others are given for it.
-    fn check_taken(
-        &self,
-        delta: &Delta,
-        before: &dyn MergeDocument,
-        document: &mut dyn MergeDocument,
-        given: &Delta,
-    ) {
+    fn check_taken(&self, delta: &Delta, before: &dyn MergeDocument, document: &mut dyn MergeDocument, given: &Delta) {
         let shown = Shown::of(document);
-        let loaded = self.engine.load(&document.save());
         // Nothing was written where the delta is empty.
         if document.version() != Version::default() {
+            let (saved, all) = (document.save(), document.delta(&Version::default()).expect("there is all"));
+            let loaded = within_memory(MEMORY_BYTES_MAX, || self.engine.load(&saved));
             assert_eq!(Shown::of(loaded.expect("what is stored can be read").as_ref()), shown);
             let mut fresh = self.engine.empty();
-            fresh.merge(&document.delta(&Version::default()).expect("there is all")).expect("all of it can be taken");
+            within_memory(MEMORY_BYTES_MAX, || fresh.merge(&all)).expect("all of it can be taken");
             assert_eq!(Shown::of(fresh.as_ref()), shown);
         }
         let mut other = before.scratch();

@@ -101,6 +101,8 @@ pub struct PluginVersion {
     pub bytes: u64,
     /// For a merge policy, the version of its states; 0 for a resolver.
     pub state_version: u32,
+    /// The runtime profile that it was tried under and runs under: another profile is another deployment.
+    pub profile: String,
     /// Whether the cluster itself has rolled it back since it was deployed.
     #[serde(default)]
     pub failed: bool,
@@ -291,6 +293,13 @@ impl Catalog {
         self.plugins.iter()
     }
 
+    /// The runtime profile that a version was deployed under.
+    #[must_use]
+    pub fn profile(&self, digest: PluginDigest) -> Option<&str> {
+        let versions = self.plugins.values().flat_map(|plugin| &plugin.versions);
+        versions.into_iter().find(|version| version.digest == digest).map(|version| version.profile.as_str())
+    }
+
     /// The plugin version that a policy means now.
     #[must_use]
     pub fn digest(&self, policy: &Policy) -> Option<PluginDigest> {
@@ -384,7 +393,11 @@ impl Catalog {
             }
             Step::ActivatePlugin { name, world, version } => match self.plugins.get(name) {
                 Some(known) if known.world != *world => Err(Error::OtherWorld(name.clone())),
-                Some(known) => known.can_become(name, version).map(|()| known.active != version.digest),
+                Some(known) => {
+                    known.can_become(name, version)?;
+                    let same = known.version(version.digest).is_some_and(|known| known.profile == version.profile);
+                    Ok(known.active != version.digest || !same)
+                }
                 None if self.plugins.len() >= PLUGINS_MAX => Err(Error::TooManyPlugins),
                 None => Ok(true),
             },
@@ -626,7 +639,8 @@ mod tests {
 
     fn activate_states(digest: u8, world: World, state_version: u32) -> Step {
         let digest = PluginDigest::from_bytes([digest; 32]);
-        let version = PluginVersion { digest, bytes: 9, state_version, failed: false };
+        let profile = "1".to_owned();
+        let version = PluginVersion { digest, bytes: 9, state_version, profile, failed: false };
         Step::ActivatePlugin { name: "stock".parse().unwrap(), world, version }
     }
 

@@ -90,7 +90,7 @@ impl World {
             let (name, digest) = (bundled.name.parse().unwrap(), PluginDigest::of(bundled.component));
             let (bytes, state_version) =
                 (bundled.component.len() as u64, u32::from(world == policy::World::MergePolicy));
-            let version = PluginVersion { digest, bytes, state_version, failed: false };
+            let version = PluginVersion { digest, bytes, state_version, profile: "1".to_owned(), failed: false };
             core.step(&Step::ActivatePlugin { name, world, version });
         }
         for (name, policy) in collections {

@@ -145,7 +145,8 @@ impl Skerry {
         let on_step = quiet();
         let mut core = Core::new(1, Arc::new(Plugins(Together(Arc::clone(&on_step)))));
         let (name, world) = ("together".parse().unwrap(), World::MergePolicy);
-        let version = PluginVersion { digest: DIGEST, bytes: 1, state_version: 1, failed: false };
+        let version =
+            PluginVersion { digest: DIGEST, bytes: 1, state_version: 1, profile: "1".to_owned(), failed: false };
         core.step(&Step::ActivatePlugin { name, world, version });
         let (name, policy) = (at().collection, "plugin:together".parse().unwrap());
         core.step(&Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false });

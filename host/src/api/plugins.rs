@@ -118,6 +118,7 @@ fn describe(
         digest: version.digest,
         bytes: version.bytes,
         state_version: (version.state_version > 0).then_some(version.state_version),
+        profile: version.profile.clone(),
         calls: calls.next().unwrap_or_default(),
     };
     let (rolled_back, reason) = known.rolled_back.as_ref().map(|back| (back.digest, back.reason.clone())).unzip();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skerry_api::bodies::PluginCalls;
+use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_model::PluginDigest;
 use skerry_model::policy::{MergePolicy, Resolver};
 use skerry_runtime::{Calls, Checked, CompiledPlugin, LawChecker, Plugins, Refused, Samples};
@@ -30,6 +31,11 @@ impl NodePlugins {
     /// # Errors
     /// A sentence about why it cannot run here.
     pub fn compiled(&self, digest: PluginDigest) -> Result<CompiledPlugin, String> {
+        // Under another profile it might decide otherwise than on the other nodes.
+        let own = &self.plugins.runtime().profile().name;
+        if let Some(profile) = self.catalog.catalog().profile(digest).filter(|profile| profile != own) {
+            return Err(format!("it runs under profile {profile}, and this program has profile {own}: update it"));
+        }
         let mut failure = None;
         let load = || {
             read::plugin(&self.catalog.store(), digest).unwrap_or_else(|error| {
@@ -42,13 +48,23 @@ impl NodePlugins {
     }
 
     /// Tries a component that is not stored yet with cases made from live data too, on engines of its own, so that what
-    /// it does is not counted among the node's calls. Takes a second or several: not on a tokio worker.
+    /// it does is not counted among the node's calls. Takes a second or several: not on a tokio worker. Says also how many
+    /// live documents there were.
     ///
     /// # Errors
-    /// [`laws::Refused`](Refused).
-    pub fn check(&self, component: &[u8], samples: &Samples) -> Result<Checked, Refused> {
-        let checker = LawChecker::new(self.plugins.runtime().profile())?;
-        checker.check(component, samples, LAW_EFFORT)
+    /// What is wrong with it, or with the live data.
+    pub fn check(
+        &self,
+        component: &[u8],
+        samples: impl FnOnce(&CompiledPlugin) -> Result<Samples, Problem>,
+    ) -> Result<(Checked, u64), Problem> {
+        let unfit = |error: skerry_runtime::Error| unfit(&error.into());
+        let checker = LawChecker::new(self.plugins.runtime().profile()).map_err(unfit)?;
+        let candidate = checker.compile(component).map_err(unfit)?;
+        let samples = samples(candidate.plugin())?;
+        let live = (samples.conflicts.len() + samples.states.len()) as u64;
+        let checked = checker.try_on(candidate, &samples, LAW_EFFORT).map_err(|refused| self::unfit(&refused))?;
+        Ok((checked, live))
     }
 
     /// A component that is not stored yet, compiled and not kept.
@@ -72,6 +88,15 @@ impl NodePlugins {
             self.plugins.compiled(*digest).map_or_else(PluginCalls::default, |plugin| counted(plugin.calls()))
         };
         digests.iter().map(counted).collect()
+    }
+}
+
+/// Why a component is not to be deployed, as whoever sent it hears it.
+pub(super) fn unfit(refused: &Refused) -> Problem {
+    match refused {
+        Refused::Component(_) | Refused::TooSlow { .. } => Problem::new(Kind::Refused, refused.to_string()),
+        Refused::Law(finding) => Problem::new(Kind::Refused, format!("the plugin breaks a law: {finding}")),
+        Refused::Host(_) => Problem::unavailable(Outcome::NotProposed, refused.to_string()),
     }
 }
 

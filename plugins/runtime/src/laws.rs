@@ -72,8 +72,23 @@ pub struct Samples {
     pub conflicts: Vec<ConflictSet>,
     /// For a merge policy: states of real documents, in its encoding.
     pub states: Vec<Bytes>,
-    /// For a merge policy: the component that is active now.
+    /// For a merge policy: the component that is active now, where its states are of another encoding.
     pub before: Option<Bytes>,
+}
+
+/// A component that is compiled for both back ends.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    native: CompiledPlugin,
+    pulley: CompiledPlugin,
+}
+
+impl Candidate {
+    /// It, on Cranelift.
+    #[must_use]
+    pub fn plugin(&self) -> &CompiledPlugin {
+        &self.native
+    }
 }
 
 /// Checks components under one profile.
@@ -93,12 +108,33 @@ impl LawChecker {
         Ok(Self { native, pulley: Runtime::with_backend(profile.clone(), Backend::Pulley)? })
     }
 
-    /// Tries a component. Takes a second or several.
+    /// Compiles a component for both back ends, at the same time: a JavaScript engine takes a second and more on each.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn compile(&self, component: &[u8]) -> Result<Candidate, Error> {
+        std::thread::scope(|scope| {
+            let pulley = scope.spawn(|| self.pulley.compile(component));
+            let native = self.native.compile(component)?;
+            let panicked = |_| Error::Invalid { reason: "compiling it for Pulley panicked".to_owned() };
+            Ok(Candidate { native, pulley: pulley.join().map_err(panicked)?? })
+        })
+    }
+
+    /// Compiles a component and tries it.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn check(&self, component: &[u8], samples: &Samples, effort: Effort) -> Result<Checked, Refused> {
-        let (native, pulley) = (self.native.compile(component)?, self.pulley.compile(component)?);
+        self.try_on(self.compile(component)?, samples, effort)
+    }
+
+    /// Tries a component. Takes a second or several.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn try_on(&self, candidate: Candidate, samples: &Samples, effort: Effort) -> Result<Checked, Refused> {
+        let Candidate { native, pulley } = candidate;
         // What shrinks a case may take a tenth more.
         let end = Instant::now() + effort.time + effort.time / 10;
         let (digest, world, state_version) = (native.digest(), native.world(), native.state_version());

@@ -29,7 +29,9 @@ pub use calls::Calls;
 pub use component::CompiledPlugin;
 pub use engine::{Backend, Runtime};
 pub use error::Error;
-pub use laws::{Checked, LawChecker, Refused, Samples, guest_conflicts, guest_resolution, handed, model_conflicts};
+pub use laws::{
+    Candidate, Checked, LawChecker, Refused, Samples, guest_conflicts, guest_resolution, handed, model_conflicts,
+};
 pub use plugins::Plugins;
 pub use policy::CompiledPolicy;
 pub use profile::{Feature, OperatorCosts, RuntimeProfile};

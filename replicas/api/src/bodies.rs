@@ -101,6 +101,8 @@ pub struct PluginVersion {
     /// For a merge policy, the version of its states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_version: Option<u32>,
+    /// The runtime profile that it was deployed under.
+    pub profile: String,
     /// Calls to it on all nodes that answered.
     pub calls: PluginCalls,
 }

@@ -15,9 +15,10 @@ use skerry_model::policy::Chooser;
 use skerry_runtime::CompiledPlugin;
 
 use super::samples::{Visited, visit};
-use super::{Node, follows, report, unfit_problem};
+use super::{Node, follows, report};
 use crate::env::executor::compute_apart;
 use crate::limits::{DRY_RUN_DOCUMENTS_MAX, DRY_RUN_EXAMPLES, DRY_RUN_TIME_MAX};
+use crate::node::plugins::unfit;
 
 impl Node {
     /// Checks a component and finds out which documents would read differently under it, as this node's replicas have
@@ -47,7 +48,7 @@ impl Node {
             if catalog.plugin(&name).is_some_and(|known| known.world != checked.world) {
                 return Err(crate::catalog::Error::OtherWorld(name).into());
             }
-            let plugin = node.0.plugins.compile(&component).map_err(|error| unfit_problem(&error.into()))?;
+            let plugin = node.0.plugins.compile(&component).map_err(|error| unfit(&error.into()))?;
             let each = DRY_RUN_DOCUMENTS_MAX / node.shards().len();
             let end = Instant::now() + DRY_RUN_TIME_MAX;
             for shard in node.shards() {

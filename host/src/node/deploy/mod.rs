@@ -11,7 +11,7 @@ use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_model::limits::PLUGIN_BYTES_MAX;
 use skerry_model::policy::World;
 use skerry_model::{NodeId, PluginDigest, PluginName};
-use skerry_runtime::{Checked, Refused as Unfit};
+use skerry_runtime::Checked;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
@@ -121,11 +121,7 @@ impl Node {
         }
         let (node, name, component) = (self.clone(), name.clone(), component.clone());
         let checked = compute_apart(&*self.0.executor, move || {
-            let plugin = node.0.plugins.compile(&component).map_err(|error| unfit_problem(&error.into()))?;
-            let samples = samples::gather(&node, &name, &plugin)?;
-            let live = (samples.conflicts.len() + samples.states.len()) as u64;
-            let checked = node.0.plugins.check(&component, &samples).map_err(|unfit| unfit_problem(&unfit))?;
-            Ok((checked, live))
+            node.0.plugins.check(&component, |plugin| samples::gather(&node, &name, plugin))
         });
         let failed = || Problem::new(Kind::Refused, "the component cannot be tried: this node's log has the details");
         checked.await.unwrap_or_else(|| Err(failed()))
@@ -145,7 +141,7 @@ impl Node {
         let digest = checked.digest;
         self.lead(shard).await?;
         let (bytes, state_version) = (component.len() as u64, checked.state_version.unwrap_or(0));
-        let version = PluginVersion { digest, bytes, state_version, failed: false };
+        let version = PluginVersion { digest, bytes, state_version, profile: checked.profile.clone(), failed: false };
         let step = Step::ActivatePlugin { name: name.clone(), world: checked.world, version };
         // Before anything is stored of what will be refused.
         shard.state.catalog().check(&step).map_err(Problem::from)?;
@@ -220,14 +216,6 @@ impl Node {
         let plugins = Arc::clone(&self.0.plugins);
         let compiled = compute(&*self.0.executor, move || plugins.compiled(digest).map(|_| ())).await;
         compiled.unwrap_or_else(|| Err("compiling failed".to_owned()))
-    }
-}
-
-fn unfit_problem(unfit: &Unfit) -> Problem {
-    match unfit {
-        Unfit::Component(_) | Unfit::TooSlow { .. } => Problem::new(Kind::Refused, unfit.to_string()),
-        Unfit::Law(finding) => Problem::new(Kind::Refused, format!("the plugin breaks a law: {finding}")),
-        Unfit::Host(_) => Problem::unavailable(Outcome::NotProposed, unfit.to_string()),
     }
 }
 

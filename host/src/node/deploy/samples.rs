@@ -23,7 +23,8 @@ pub(super) fn gather(node: &Node, name: &PluginName, plugin: &CompiledPlugin) ->
     let mut samples = Samples::default();
     let catalog = node.catalog_shard().state.catalog();
     let Some(known) = catalog.plugin(name).filter(|known| known.world == plugin.world()) else { return Ok(samples) };
-    if is_state(known.world) {
+    let active = known.version(known.active).map_or(0, |active| active.state_version);
+    if plugin.state_version().is_some_and(|version| version > active) {
         let rows = node.catalog_shard().state.store();
         samples.before = read::plugin(&rows, known.active).map_err(|error| storage_problem(&error))?;
     }

@@ -98,8 +98,11 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use skerry_model::{Incarnation, Nonce, Origin, ShardId, Timeline};
 
     use super::*;
+    use crate::change::Chain;
+    use crate::message::Push;
 
     #[test]
     fn frames_round_trip() {
@@ -123,6 +126,29 @@ mod tests {
         let mut frame = vec![FORMAT];
         zstd::stream::copy_encode([0x01_u8, 0x02].as_slice(), &mut frame, COMPRESSION_LEVEL).unwrap();
         assert!(matches!(decode::<u8>(&frame), Err(Error::Decode(_))));
+    }
+
+    /// Each of them is a byte in the frame, and a hundred frames' worth of memory together.
+    #[test]
+    fn a_list_of_many_empty_items_is_refused() {
+        let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes([1; 16]) };
+        let (replica, shard): (Origin, _) = ("shop".parse().unwrap(), ShardId::new(0));
+        let one = Push {
+            before: Chain::start(&replica, &incarnation, shard),
+            replica,
+            incarnation,
+            timeline: Timeline::from_bytes([1; 16]),
+            shard,
+            first: 1,
+            changes: Vec::new(),
+        };
+        let push = |changes| Push { changes, ..one.clone() };
+        let most = push(vec![Bytes::new(); limits::PUSH_CHANGES_MAX]);
+        assert_eq!(decode::<Push>(&encode(&most).unwrap()).unwrap(), most);
+        let frame = encode(&push(vec![Bytes::new(); 1_000_000])).unwrap();
+        assert!(frame.len() < 1_000, "{}", frame.len());
+        let refused = decode::<Push>(&frame).unwrap_err().to_string();
+        assert!(refused.contains("a list has more than 1000 items, the limit"), "{refused}");
     }
 
     proptest! {

@@ -17,6 +17,10 @@ pub const CHANGE_BYTES_MAX: usize = 4 << 20;
 pub const PULL_DOCUMENTS_MAX: usize = 2_000;
 /// Contents of one pull batch, in bytes; a single document may be larger.
 pub const PULL_BYTES_TARGET: usize = 4 << 20;
+/// Shards of a cluster.
+pub const SHARDS_MAX: usize = 64;
+/// Deltas of one document in a pull batch.
+pub const DELTAS_MAX: usize = 500_000;
 /// Collections that one subscription names.
 pub const SUBSCRIPTION_ENTRIES_MAX: usize = 256;
 /// The longest that a pull waits for news, in milliseconds.

@@ -4,13 +4,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skerry_model::document::View;
 use skerry_model::engine::{Delta, Version};
+use skerry_model::limits::{COLLECTIONS_MAX, TEXT_FIELDS_MAX};
 use skerry_model::policy::{Policy, World};
 use skerry_model::{
     CatalogVersion, ClusterId, CollectionId, CollectionName, DocumentKey, Epoch, Incarnation, Origin, PluginDigest,
     ShardId, Timeline, VersionId,
 };
 
+use crate::bounded;
 use crate::change::{Chain, Mark};
+use crate::limits::{DELTAS_MAX, PULL_DOCUMENTS_MAX, PUSH_CHANGES_MAX, SHARDS_MAX};
 use crate::pull::Cursor;
 use crate::subscription::Subscription;
 
@@ -83,6 +86,7 @@ pub struct Push {
     /// The chain before it.
     pub before: Chain,
     /// Change frames; at least one.
+    #[serde(deserialize_with = "bounded::list::<PUSH_CHANGES_MAX, _, _>")]
     pub changes: Vec<Bytes>,
 }
 
@@ -114,6 +118,7 @@ pub enum Pushed {
         /// How far the chain has come.
         mark: Mark,
         /// One for each change of the batch.
+        #[serde(deserialize_with = "bounded::list::<PUSH_CHANGES_MAX, _, _>")]
         verdicts: Vec<Verdict>,
     },
     /// The core stands elsewhere on the chain than the batch begins; the edge compares.
@@ -145,6 +150,7 @@ pub struct Pull {
     /// The catalog it knows.
     pub catalog: CatalogVersion,
     /// One per shard.
+    #[serde(deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
     pub cursors: Vec<Cursor>,
     /// How long the core may wait for news, in milliseconds.
     pub wait_ms: u32,
@@ -154,6 +160,7 @@ pub struct Pull {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pulled {
     /// At most one per shard; none where nothing is new.
+    #[serde(deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
     pub batches: Vec<Batch>,
     /// Collections and plugins, when the edge's were older. Never older than the batches.
     pub catalog: Option<Catalog>,
@@ -169,6 +176,7 @@ pub struct Batch {
     /// Where it stands afterwards.
     pub to: Cursor,
     /// What changed, each document once.
+    #[serde(deserialize_with = "bounded::list::<PULL_DOCUMENTS_MAX, _, _>")]
     pub documents: Vec<Document>,
     /// Whether more is ready.
     pub more: bool,
@@ -210,6 +218,7 @@ impl Document {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MergeState {
     /// What happened since the cursor, or everything.
+    #[serde(deserialize_with = "bounded::list::<DELTAS_MAX, _, _>")]
     pub deltas: Vec<Delta>,
     /// What the document has seen with them.
     pub seen: Version,
@@ -221,6 +230,7 @@ pub struct Catalog {
     /// Its version.
     pub version: CatalogVersion,
     /// The collections, by name.
+    #[serde(deserialize_with = "bounded::list::<COLLECTIONS_MAX, _, _>")]
     pub collections: Vec<Collection>,
 }
 
@@ -241,6 +251,7 @@ pub struct Collection {
     /// Canonical JSON of its template.
     pub template: Option<View>,
     /// JSON Pointers of its text fields.
+    #[serde(deserialize_with = "bounded::list::<TEXT_FIELDS_MAX, _, _>")]
     pub text: Vec<String>,
     /// Whether the core writes back what was decided.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

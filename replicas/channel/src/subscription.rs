@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use skerry_model::ids::hash_field;
 use skerry_model::{CollectionName, DocumentKey};
 
-use crate::limits;
+use crate::limits::SUBSCRIPTION_ENTRIES_MAX;
+use crate::{bounded, limits};
 
 /// A collection, or the part of it whose keys begin with a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub enum Subscription {
     /// Everything, also collections made later.
     All,
     /// These, sorted and without repeats.
-    Only(Vec<Entry>),
+    Only(#[serde(deserialize_with = "bounded::list::<SUBSCRIPTION_ENTRIES_MAX, _, _>")] Vec<Entry>),
 }
 
 /// Too many entries.

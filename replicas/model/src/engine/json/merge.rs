@@ -132,6 +132,10 @@ impl JsonDocument {
         if start <= below || ahead || start > COUNTER_MAX {
             return Err(malformed(format!("its operations start at {start}, after {below}")));
         }
+        // Automerge saves a gap of counters only where an operation follows, and does not read such a document again.
+        if outside && change.is_empty() && start != below + 1 {
+            return Err(malformed(format!("it has no operations and starts at {start}, after {below}")));
+        }
         Ok(change.max_op())
     }
 

@@ -169,6 +169,26 @@ fn crafted_changes_are_refused() {
     check_crafted(|change| change.time = i64::MIN, "taken");
 }
 
+/// Found by fuzzing: it was taken, and what was saved of it could not be read.
+#[test]
+fn a_change_without_operations_leaves_no_gap() {
+    let empty = |start: u64| {
+        crafted(move |change| {
+            change.operations.clear();
+            change.start_op = start.try_into().unwrap();
+        })
+    };
+    for (start, expected) in [(1, "taken"), (5, "it has no operations and starts at 5, after 0")] {
+        let mut core = Replica::new(&engine(JsonSettings::default()), "core");
+        match core.document.merge_from(&empty(start), &author("one"), START_MS) {
+            Ok(_) => assert_eq!(expected, "taken"),
+            Err(refused) => assert!(refused.to_string().contains(expected), "{refused}"),
+        }
+        engine(JsonSettings::default()).load(&core.document.save()).unwrap();
+        offer(&empty(start), &author("one")).unwrap();
+    }
+}
+
 #[test]
 fn deep_objects_are_read_as_too_deep() {
     let mut document = Automerge::new().with_actor(ActorId::from(author("one").actor));

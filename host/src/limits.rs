@@ -182,3 +182,4 @@ const _: () = assert!(NODE_BULK_SILENCE_MAX.as_secs() > STAGE_TIMEOUT.as_secs())
 const _: () = assert!(NODE_FRAME_BYTES_MAX > SNAPSHOT_CHUNK_BYTES + RECORD_BYTES_MAX);
 const _: () = assert!(SNAPSHOT_STALL_TIMEOUT.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());
 const _: () = assert!(RECORD_BYTES_MAX > skerry_model::limits::HISTORY_BYTES_MAX);
+const _: () = assert!(SHARDS_MAX as usize == skerry_channel::limits::SHARDS_MAX);

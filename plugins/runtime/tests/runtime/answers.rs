@@ -52,8 +52,8 @@ fn a_value_that_no_document_can_hold_is_refused() {
     check(
         &[Choice::Value("9007199254740992")],
         &[],
-        "its value for /a cannot be in a document: the integer 9007199254740992 at  is beyond 2^53 - 1 and would lose \
-         digits: send it as a string",
+        "its value for /a cannot be in a document: the integer 9007199254740992 at the top is beyond 2^53 - 1 and would \
+         lose digits: send it as a string",
     );
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use skerry_model::ids::hash_field;
 use skerry_model::{CollectionName, DocumentKey};
 
+use crate::bounded;
 use crate::limits::SUBSCRIPTION_ENTRIES_MAX;
-use crate::{bounded, limits};
 
 /// A collection, or the part of it whose keys begin with a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Subscription {
     /// # Errors
     /// [`TooMany`].
     pub fn only(mut entries: Vec<Entry>) -> Result<Self, TooMany> {
-        let (found, max) = (entries.len(), limits::SUBSCRIPTION_ENTRIES_MAX);
+        let (found, max) = (entries.len(), SUBSCRIPTION_ENTRIES_MAX);
         if found > max {
             return Err(TooMany { found, max });
         }

@@ -5,6 +5,7 @@
 //! is made smaller as long as it still breaks it.
 
 mod cases;
+mod found;
 mod policy;
 mod resolver;
 mod shrink;

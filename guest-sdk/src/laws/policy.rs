@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cases;
+use super::found::{Found, Trouble};
 use super::shrink::smallest;
 use super::subject::{Failed, PolicySubject};
-use super::{Effort, Finding, Law, Report, Stopped, cut};
+use super::{Effort, Law, Report, Stopped};
 use crate::Context;
 
 /// Operations of one replica in a case.
@@ -69,17 +70,10 @@ pub fn check_policy(
     effort: Effort,
 ) -> Result<Report, Stopped> {
     let end = effort.end();
-    let operations = own_examples(policy).map_err(|trouble| match trouble {
-        Trouble::Unavailable(reason) => Stopped::Unavailable(reason),
-        Trouble::OutOfTime => Stopped::TooSlow(0),
-        Trouble::Found(found) => Stopped::Broken(Box::new(found.with(json!("examples()")))),
-    })?;
+    let operations = own_examples(policy).map_err(|trouble| trouble.stop("examples()"))?;
     let migrates = examples.before.filter(|before| before.state_version() < policy.state_version());
-    let states = present_states(policy, migrates, &examples.states).map_err(|trouble| match trouble {
-        Trouble::Unavailable(reason) => Stopped::Unavailable(reason),
-        Trouble::OutOfTime => Stopped::TooSlow(0),
-        Trouble::Found(found) => Stopped::Broken(Box::new(found.with(json!("migrate() of a real document")))),
-    })?;
+    let states = present_states(policy, migrates, &examples.states)
+        .map_err(|trouble| trouble.stop("migrate() of a real document"))?;
     let mut report = Report::default();
     for case in 0..effort.cases {
         if Instant::now() > end {
@@ -112,42 +106,6 @@ pub fn check_policy(
         }
     }
     report.complete(effort)
-}
-
-/// A broken law, without its case.
-#[derive(Debug)]
-struct Found {
-    law: Law,
-    compared: &'static str,
-    one: Value,
-    other: Value,
-}
-
-impl Found {
-    fn with(self, case: Value) -> Finding {
-        let Self { law, compared, one, other } = self;
-        Finding { law, case: cut(case), compared: compared.to_owned(), one: cut(one), other: cut(other) }
-    }
-}
-
-#[derive(Debug)]
-enum Trouble {
-    Found(Found),
-    Unavailable(String),
-    OutOfTime,
-}
-
-impl From<Failed> for Trouble {
-    fn from(failed: Failed) -> Self {
-        let (law, reason) = match failed {
-            Failed::Unavailable(reason) => return Self::Unavailable(reason),
-            Failed::OutOfTime => return Self::OutOfTime,
-            Failed::Different(reason) => (Law::Deterministic, reason),
-            Failed::Broken(reason) | Failed::Refused(reason) => (Law::Total, reason),
-        };
-        let compared = "what came and what should come";
-        Self::Found(Found { law, compared, one: json!(reason), other: json!("an answer") })
-    }
 }
 
 /// A state as JSON, where it is JSON.

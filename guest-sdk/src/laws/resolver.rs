@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cases;
+use super::found::{Found, Trouble};
 use super::shrink::smallest;
 use super::subject::{Failed, ResolverSubject};
-use super::{Effort, Finding, Law, Report, Stopped, cut};
+use super::{Effort, Finding, Law, Report, Stopped};
 use crate::{Candidate, Choice, Conflict, Resolution};
 
 /// Cases that others are made from, beside the examples that were given.
@@ -104,20 +105,6 @@ pub fn check_resolver(
     report.complete(effort)
 }
 
-/// A broken law, without its case.
-struct Found {
-    law: Law,
-    compared: &'static str,
-    one: Value,
-    other: Value,
-}
-
-enum Trouble {
-    Found(Found),
-    Unavailable(String),
-    OutOfTime,
-}
-
 fn shrunk(
     conflicts: &[Conflict],
     found: Found,
@@ -132,9 +119,7 @@ fn shrunk(
         if asked_for && is_valid(&conflicts) { still(&conflicts) } else { None }
     };
     let (conflicts, found) = smallest(case, found, effort.end_of_shrinking(), breaks);
-    let Found { law, compared, one, other } = found;
-    let case = cut(json!({ "conflicts": conflicts }));
-    Finding { law, case, compared: compared.to_owned(), one: cut(one), other: cut(other) }
+    found.with(json!({ "conflicts": conflicts }))
 }
 
 /// Whether the host could hand that in.
@@ -153,17 +138,13 @@ fn is_valid(conflicts: &[Conflict]) -> bool {
 
 /// What it decides; none where it refuses in its own words.
 fn decide(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<Option<Decision>, Trouble> {
-    let broken = |law, reason: String| {
-        let (one, other) = (json!(reason), json!("an answer"));
-        Trouble::Found(Found { law, compared: "what came and what should come", one, other })
-    };
     match resolver.resolve(conflicts) {
-        Ok(resolution) => decision(conflicts, &resolution).map(Some).map_err(|reason| broken(Law::Total, reason)),
+        Ok(resolution) => {
+            let no_answer = |reason| Trouble::Found(Found::no_answer(Law::Total, reason));
+            decision(conflicts, &resolution).map(Some).map_err(no_answer)
+        }
         Err(Failed::Refused(_)) => Ok(None),
-        Err(Failed::Different(reason)) => Err(broken(Law::Deterministic, reason)),
-        Err(Failed::Broken(reason)) => Err(broken(Law::Total, reason)),
-        Err(Failed::Unavailable(reason)) => Err(Trouble::Unavailable(reason)),
-        Err(Failed::OutOfTime) => Err(Trouble::OutOfTime),
+        Err(failed) => Err(failed.into()),
     }
 }
 

@@ -96,9 +96,8 @@ impl Node {
             let (rows, key) = (shard.state.store(), key.clone());
             move || {
                 let (subject, _) = Subject::load(&rows, &context, &collection, &key, None).ok()?;
-                let input = subject.document().map(input);
                 let differs = diverges(&context, &collection, &subject).ok()?;
-                Some((differs, input))
+                Some((differs, subject.document().filter(|_| differs).map(input)))
             }
         };
         let Some(Some((differs, input))) = compute(&*self.0.executor, job).await else { return };

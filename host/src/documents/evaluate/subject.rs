@@ -175,8 +175,7 @@ impl Subject {
 
     /// Whether readers would see no difference.
     pub(super) fn reads_like(&self, new: &NewView) -> bool {
-        let conflicts = self.head.map_or(0, |head| head.conflicts);
-        self.view == new.view && self.fallback == new.fallback && conflicts == new.conflicts
+        self.reads_much_like(new) && self.fallback == new.fallback
     }
 
     /// Whether readers would see no difference but in the words of a failure.

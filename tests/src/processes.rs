@@ -1,9 +1,12 @@
 //! Real processes on free ports of the loopback, in temporary folders. Whatever a test leaves running is killed with it.
 
+use std::fmt::{self, Display};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +16,9 @@ use serde_json::Value;
 /// How long anything may take before the test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// Where tests listen: below every range from which the kernel serves outgoing connections by default.
+const TEST_PORTS: Range<u16> = 12_000..32_000;
+const PORTS_OF_A_PROCESS: u32 = 997;
 
 /// Where the binaries under test are. Cargo tells tests alone, so they hand it over.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +134,7 @@ impl Drop for Process {
 /// # Panics
 /// When it is not in time.
 #[expect(clippy::disallowed_methods, reason = "a process outside is asked again and again until it is ready")]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -139,14 +145,21 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that was free a moment ago.
+/// A free port that no other test of this process is given, and no outgoing connection: those get theirs from the
+/// range above (`ip_local_port_range`), where a port that was free a moment ago is soon somebody else's.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has ports");
-    listener.local_addr().expect("it is bound").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let ports = u32::from(TEST_PORTS.end - TEST_PORTS.start);
+    // Two processes begin at different places.
+    let first = std::process::id().wrapping_mul(PORTS_OF_A_PROCESS);
+    let mut next = || first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % ports;
+    let candidates = (0..ports).map(|_| TEST_PORTS.start + u16::try_from(next()).expect("it is below a port"));
+    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("the loopback has ports")
 }
 
 /// A cluster of core nodes.
@@ -260,11 +273,15 @@ impl Cluster {
     /// # Panics
     /// When one does not.
     pub fn ready(&self) {
-        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some()) {
-            until(&format!("node {} to be ready", node + 1), || {
-                let answer = http(&format!("{}/readyz", self.url(node)), "GET", None);
-                answer.ok().filter(|(status, _)| *status == 204)
-            });
+        let running = self.nodes.iter().enumerate().filter_map(|(node, process)| Some((node, process.as_ref()?)));
+        for (node, process) in running {
+            until(
+                fmt::from_fn(|f| write!(f, "node {} to be ready, which says:\n{}", node + 1, process.said())),
+                || {
+                    let answer = http(&format!("{}/readyz", self.url(node)), "GET", None);
+                    answer.ok().filter(|(status, _)| *status == 204)
+                },
+            );
         }
     }
 

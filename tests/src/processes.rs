@@ -156,7 +156,7 @@ pub fn free_port() -> u16 {
     let ports = u32::from(TEST_PORTS.end - TEST_PORTS.start);
     // Two processes begin at different places.
     let first = std::process::id().wrapping_mul(PORTS_OF_A_PROCESS);
-    let mut next = || first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % ports;
+    let next = || first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % ports;
     let candidates = (0..ports).map(|_| TEST_PORTS.start + u16::try_from(next()).expect("it is below a port"));
     let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     free.next().expect("the loopback has ports")

@@ -32,6 +32,7 @@ use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, ChangeHash, LoadOptions, ROOT, ReadDoc, SaveOptions};
 use serde_json::{Map, Value};
 
+use self::ancestor::Common;
 use self::bytes::{Changes, Corrections, Saved, Seen};
 use self::limits::{HISTORY_OPERATIONS_MAX, MEASURE_EVERY_BYTES};
 use self::merge::{Sender, guarded};
@@ -157,6 +158,7 @@ pub struct JsonDocument {
     /// The highest operation counter of all.
     counter: u64,
     history: History,
+    common: Common,
 }
 
 /// What errors call the bounds on history.
@@ -200,7 +202,7 @@ impl JsonDocument {
             actors.insert(change.actor.into_owned(), Last { sequence: change.seq, counter: change.max_op });
         }
         let history = History { measured: saved_bytes, added: 0 };
-        Self { settings, document, deleted, corrections, actors, counter, history }
+        Self { settings, document, deleted, corrections, actors, counter, history, common: Common::default() }
     }
 
     fn knows(&self, hash: &ChangeHash) -> bool {
@@ -223,7 +225,7 @@ impl JsonDocument {
     }
 
     fn reader<'a>(&'a self, heads: Option<&'a [ChangeHash]>) -> Reader<'a> {
-        Reader { document: &self.document, heads, corrections: &self.corrections }
+        Reader { document: &self.document, heads, corrections: &self.corrections, common: &self.common }
     }
 
     /// Makes sure that a version is one of this document.

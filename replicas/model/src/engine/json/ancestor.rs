@@ -3,30 +3,51 @@
 //! these.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use automerge::{ChangeHash, ObjId, Prop};
+use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::limits::COMMON_MAX;
 use super::walk::{Order, Place, Reader};
 
-/// Finds ancestors; conflicts between the same changes, or in the same list, share what they need.
+/// The latest changes that some changes have all seen. That never changes, while finding it takes all that came later: an
+/// open conflict would cost each later write more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Common(Arc<Mutex<BTreeMap<BTreeSet<ChangeHash>, Vec<ChangeHash>>>>);
+
+impl Common {
+    fn heads(&self, reader: Reader<'_>, written: BTreeSet<ChangeHash>) -> Vec<ChangeHash> {
+        if let Some(known) = self.0.lock().get(&written) {
+            return known.clone();
+        }
+        let heads = common_heads(reader, &written);
+        let mut known = self.0.lock();
+        if known.len() >= COMMON_MAX {
+            known.clear();
+        }
+        known.insert(written, heads.clone());
+        heads
+    }
+}
+
+/// Finds ancestors; conflicts in the same list share what they need.
 pub(super) struct Ancestors<'a> {
     reader: Reader<'a>,
-    common: BTreeMap<BTreeSet<ChangeHash>, Vec<ChangeHash>>,
     items: Option<(ObjId, Vec<String>)>,
 }
 
 impl<'a> Ancestors<'a> {
     pub(super) fn new(reader: Reader<'a>) -> Self {
-        Self { reader, common: BTreeMap::new(), items: None }
+        Self { reader, items: None }
     }
 
     /// The value that all candidates started from; `None` when there was none, or a conflict already.
     pub(super) fn of(&mut self, place: &Place) -> Option<Value> {
-        let Reader { document, corrections, .. } = self.reader;
-        let written: BTreeSet<_> = place.changes.iter().copied().collect();
-        let heads = self.common.entry(written).or_insert_with_key(|written| common_heads(self.reader, written)).clone();
-        let before = Reader { document, heads: Some(&heads), corrections };
+        let reader = self.reader;
+        let heads = reader.common.heads(reader, place.changes.iter().copied().collect());
+        let before = Reader { heads: Some(&heads), ..reader };
         let property = match place.property {
             Prop::Map(_) => place.property.clone(),
             // Lists shift: the same item is looked for by its id.

@@ -31,6 +31,8 @@ pub(super) const MEASURE_EVERY_BYTES: usize = 1 << 20;
 pub(super) const DIFFERENCE_STEPS_MAX: usize = 512;
 /// Characters and items that one change removes one by one; past it the whole field is replaced.
 pub(super) const REMOVALS_MAX: usize = 1 << 16;
+/// Sets of changes of one document whose common ancestors are kept.
+pub(super) const COMMON_MAX: usize = 64;
 /// JSON of all candidates of one document, in bytes.
 pub(super) const CANDIDATE_BYTES_MAX: usize = HISTORY_BYTES_MAX;
 

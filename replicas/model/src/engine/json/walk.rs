@@ -8,6 +8,7 @@ use automerge::iter::Keys;
 use automerge::{Automerge, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, Value as Found};
 use serde_json::{Map, Value};
 
+use super::ancestor::Common;
 use super::bytes::Corrections;
 use super::limits::CANDIDATE_BYTES_MAX;
 use super::table;
@@ -123,6 +124,7 @@ pub(super) struct Reader<'a> {
     /// `None` for the heads it has now.
     pub(super) heads: Option<&'a [ChangeHash]>,
     pub(super) corrections: &'a Corrections,
+    pub(super) common: &'a Common,
 }
 
 impl<'a> Reader<'a> {

@@ -1,5 +1,6 @@
 //! Bounds of a core node, by name; what clients meet is in `skerry_model::limits`.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use skerry_guest::laws::Effort;
@@ -46,6 +47,14 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub const IN_TOUCH: Duration = Duration::from_secs(5);
 /// Evaluations of merge documents that run at once.
 pub const EVALUATION_THREADS: usize = 4;
+
+/// Evaluations of one version of a plugin that run at once: half of the processors, so that one that takes all the fuel it
+/// may leaves the others to the other collections.
+#[must_use]
+pub fn evaluations_of_a_plugin() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (processors / 2).clamp(1, EVALUATION_THREADS / 2)
+}
 /// A frame between nodes.
 pub const NODE_FRAME_BYTES_MAX: usize = 24 << 20;
 /// Requests that wait on one connection between nodes.

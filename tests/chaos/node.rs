@@ -109,7 +109,7 @@ impl Node {
     pub(super) fn answers(&mut self, path: &str, status: u16) {
         let (url, id) = (format!("{}{path}", self.url()), self.place.id);
         let process = self.process();
-        until(&format!("node {id} to answer {path}"), || {
+        until(format!("node {id} to answer {path}"), || {
             assert!(!process.has_ended(), "node {id} ended by itself:\n{}", process.said());
             http(&url, "GET", None).ok().filter(|(found, _)| *found == status)
         });

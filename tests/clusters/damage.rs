@@ -18,7 +18,7 @@ fn fill(cluster: &Cluster, numbers: std::ops::Range<u64>) {
 fn check(cluster: &Cluster, node: usize, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let key = format!("key-{number}?consistency=local");
-        until(&format!("{key} on node {}", node + 1), || {
+        until(format!("{key} on node {}", node + 1), || {
             (read(&cluster.url(node), "items", &key) == Some(json!({ "n": number }))).then_some(())
         });
     }

@@ -47,7 +47,7 @@ fn everything_is_there_after_a_restart() {
     edge.synced();
     for url in cluster.urls().into_iter().chain([edge.url()]) {
         for at in ["core", "edge"] {
-            until(&format!("{at} at {url}"), || read(&url, "items", at).filter(|shown| *shown == json!({ "at": at })));
+            until(format!("{at} at {url}"), || read(&url, "items", at).filter(|shown| *shown == json!({ "at": at })));
         }
     }
 }

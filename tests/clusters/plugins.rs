@@ -2,6 +2,7 @@
 //! leader killed half-way.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use skerry_runtime::standard::{MULTI_VALUE, STOCK};
@@ -26,24 +27,10 @@ fn shown(cluster: &Cluster, node: usize) -> Value {
     http(&format!("{}/v1/plugins/shop", cluster.url(node)), "GET", None).unwrap().1
 }
 
-/// Both edges write so many documents while they are offline.
-fn conflicting(cluster: &Cluster, documents: usize, writes: [Value; 2]) -> Vec<Edge> {
-    let mut edges: Vec<_> = ["shop-1", "shop-2"].map(|name| Edge::start(cluster, name)).into();
-    for (edge, body) in edges.iter_mut().zip(&writes) {
-        edge.synced();
-        assert!(edge.process().stop(), "{}", edge.process().said());
-        edge.restart_offline();
-        for number in 0..documents {
-            let status = write(&edge.url(), "PATCH", "items", &format!("d{number}"), body);
-            assert!(status == 200 || status == 201, "{status}");
-        }
-    }
-    for edge in &mut edges {
-        assert!(edge.process().stop(), "{}", edge.process().said());
-        edge.restart();
-        edge.synced();
-    }
-    edges
+/// Two edges that have written so many documents while nobody was in touch.
+fn conflicting(cluster: &Cluster, documents: usize, bodies: [Value; 2]) -> Vec<Edge> {
+    let keys: Vec<_> = (0..documents).map(|number| format!("d{number}")).collect();
+    Edge::conflicting(cluster, "items", &keys, &bodies)
 }
 
 #[track_caller]
@@ -51,7 +38,7 @@ fn until_all_read(urls: &[String], documents: usize, expected: &Value) {
     for url in urls {
         for number in 0..documents {
             let key = format!("d{number}");
-            until(&format!("{key} at {url} to read {expected}"), || {
+            until(format!("{key} at {url} to read {expected}"), || {
                 read(url, "items", &key).filter(|shown| shown["remaining"] == *expected)
             });
         }
@@ -110,21 +97,13 @@ fn a_component_that_breaks_a_law_is_refused_and_changes_nothing() {
     assert_eq!(http(&format!("{}/v1/plugins", cluster.url(0)), "GET", None).unwrap().1, json!({ "plugins": [] }));
 }
 
-/// A resolver that keeps the laws while it is handed one conflict, and traps on two: it asks for `/a` alone, so the law
-/// check shows it one.
-fn fails_on_two_conflicts() -> Vec<u8> {
-    let guest = Guest::answering(&[Choice::Value("0")], &[]);
-    let resolve = format!("local.get 1 i32.const 2 i32.ge_u (if (then unreachable)) {}", guest.resolve);
-    Guest { resolve, ..guest }.asking_for_a().bytes()
-}
-
 #[test]
 fn a_version_that_fails_on_too_many_documents_is_rolled_back() {
     const DOCUMENTS: usize = 60;
     let cluster = Cluster::start(BINARIES, 3, 1);
     let first = deploy(&cluster, MULTI_VALUE.component, &[]).unwrap();
     create(&cluster.url(0), "items", "plugin:shop");
-    let second = deploy(&cluster, &fails_on_two_conflicts(), &[]).unwrap();
+    let second = deploy(&cluster, &Guest::on_two_conflicts("unreachable").bytes(), &[]).unwrap();
     assert_eq!(second["replaced"], first["digest"]);
     let writes = ["x", "y"].map(|text| json!({ "a": { "one": text, "two": text } }));
     for number in 0..DOCUMENTS {
@@ -245,10 +224,10 @@ fn conflicts_are_settled_by_the_core_and_by_hand() {
         http(&path, "GET", None).unwrap().1["conflicts"].as_array().unwrap().len()
     };
     for url in &urls {
-        until(&format!("the outcome at {url}"), || {
+        until(format!("the outcome at {url}"), || {
             read(url, "settled", "d0").filter(|shown| shown["oversold"] == 1 && shown["remaining"] == 0)
         });
-        until(&format!("no conflict at {url}"), || (open(url, "settled") == 0).then_some(()));
+        until(format!("no conflict at {url}"), || (open(url, "settled") == 0).then_some(()));
     }
     assert_eq!(open(&urls[0], "items"), 2);
     let settle = ["conflicts", "settle", "items", "d0"];
@@ -258,11 +237,56 @@ fn conflicts_are_settled_by_the_core_and_by_hand() {
     let rest = cluster.cli(&settle).unwrap();
     assert!(rest.contains("settled /remaining"), "{rest}");
     for url in &urls {
-        until(&format!("what was settled at {url}"), || {
+        until(format!("what was settled at {url}"), || {
             let shown = read(url, "items", "d0")?;
             (shown["color"] == "violet" && shown["remaining"] == 0 && open(url, "items") == 0).then_some(())
         });
     }
     let refused = cluster.cli(&["collection", "create", "tally", "--policy", "counter", "--settle"]).unwrap_err();
     assert!(refused.contains("settle belongs to"), "{refused}");
+}
+
+/// Each write to its documents takes all the fuel there is; the other collections, and the leader, do not notice.
+#[test]
+fn a_plugin_that_burns_its_fuel_leaves_the_other_collections_alone() {
+    const WRITERS: usize = 8;
+    let cluster = Cluster::start(BINARIES, 3, 1);
+    deploy(&cluster, &Guest::on_two_conflicts("(loop $ever br $ever)").bytes(), &[]).unwrap();
+    create(&cluster.url(0), "items", "plugin:shop");
+    create(&cluster.url(0), "prices", "lww");
+    create(&cluster.url(0), "tills", "strict");
+    for number in 0..WRITERS {
+        let body = json!({ "a": { "one": "", "two": "" } });
+        assert_eq!(write(&cluster.url(0), "PUT", "items", &format!("d{number}"), &body), 201);
+    }
+    let writes = ["x", "y"].map(|text| json!({ "a": { "one": text, "two": text } }));
+    let _edges = conflicting(&cluster, WRITERS, writes);
+    let shards = |cluster: &Cluster| http(&format!("{}/v1/cluster", cluster.url(0)), "GET", None).unwrap().1;
+    let term = |shown: &Value| shown["shards"][0]["term"].clone();
+    let before = term(&shards(&cluster));
+    assert!(before.is_u64(), "{}", shards(&cluster));
+    let (url, stop, burnt) = (cluster.url(0), AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let (url, stop, burnt) = (&url, &stop, &burnt);
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let status = write(url, "PATCH", "items", &format!("d{writer}"), &json!({ "seen": number }));
+                    burnt.fetch_add(usize::from(status == 200), Ordering::Relaxed);
+                }
+            });
+        }
+        until("all of them to burn", || (burnt.load(Ordering::Relaxed) >= WRITERS).then_some(()));
+        for number in 0..100 {
+            for collection in ["prices", "tills"] {
+                let status = write(url, "PUT", collection, &format!("p{number}"), &json!({ "number": number }));
+                assert_eq!(status, 201, "{collection} {number}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(term(&shards(&cluster)), before, "nobody has had to lead anew");
+    let conflicts = format!("{}/v1/collections/items/documents/d0/conflicts", cluster.url(0));
+    let (_, shown) = http(&conflicts, "GET", None).unwrap();
+    assert!(shown["fallback"].as_str().is_some_and(|reason| reason.contains("ran out of fuel")), "{shown}");
 }

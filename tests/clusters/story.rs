@@ -32,7 +32,7 @@ fn both_edges_sell_the_last_item() {
     let expected = json!({ "name": "Lantern", "remaining": 0, "oversold": 1 });
     let urls = cluster.urls().into_iter().chain(edges.iter().map(Edge::url));
     for url in urls {
-        until(&format!("{url} to show the outcome"), || {
+        until(format!("{url} to show the outcome"), || {
             read(&url, "items", "lantern").filter(|shown| *shown == expected)
         });
     }
@@ -95,7 +95,7 @@ fn operations_at_the_core_and_at_edges_all_count() {
     ];
     for (collection, expected) in expected {
         for url in cluster.urls().into_iter().chain([edge.url()]) {
-            until(&format!("{collection} at {url}"), || {
+            until(format!("{collection} at {url}"), || {
                 read(&url, collection, "pier").filter(|shown| *shown == expected)
             });
         }

@@ -151,7 +151,7 @@ fn judge(nodes: &impl Nodes, follower: usize, request: Queued, outcome: &mut Out
 
 /// Writes through a node until it says that it is done; answers the version.
 fn write_for_sure(node: SocketAddr, path: &str, number: u64) -> String {
-    until(&format!("a write of {path}"), || {
+    until(format!("a write of {path}"), || {
         ask(node, "PUT", path, Some(&value(number))).filter(Answer::is_success)?.etag
     })
 }

@@ -2,11 +2,22 @@
 //! fails is printed with the rest.
 
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
 mod failover;
+#[cfg(test)]
+#[path = "../../plugins/runtime/tests/runtime/guest.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "components made by hand, shared with the runtime's own tests"
+)]
+mod guest;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]

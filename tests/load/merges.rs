@@ -27,24 +27,10 @@ fn measure(policy: &str) -> Report {
     std::fs::write(&component, STOCK.component).unwrap();
     cluster.cli(&["plugin", "deploy", "stock", component.to_str().unwrap()]).unwrap();
     ask(&core, "PUT", "load", &json!({ "policy": policy }));
-    let key = |number: u32| format!("load/documents/of-{DOCUMENTS}-{number}");
-    (1..=DOCUMENTS).for_each(|number| ask(&core, "PUT", &key(number), &json!({ "remaining": 100 })));
-    let mut edges: Vec<_> = ["shop-1", "shop-2"].map(|name| Edge::start(&cluster, name)).into();
-    for edge in &mut edges {
-        edge.synced();
-        assert!(edge.process().stop());
-        edge.restart_offline();
-        (1..=DOCUMENTS)
-            .for_each(|number| ask(&edge.url(), "PATCH", &key(number), &json!({ "remaining": 90 + number % 9 })));
-        assert!(edge.process().stop());
-    }
-    for edge in &mut edges {
-        edge.restart();
-        edge.synced();
-        assert!(edge.process().stop());
-    }
+    let keys: Vec<_> = (1..=DOCUMENTS).map(|number| format!("of-{DOCUMENTS}-{number}")).collect();
+    keys.iter().for_each(|key| ask(&core, "PUT", &format!("load/documents/{key}"), &json!({ "remaining": 100 })));
+    drop(Edge::conflicting(&cluster, "load", &keys, &[91, 92].map(|remaining| json!({ "remaining": remaining }))));
     let conflicts = cluster.cli(&["conflicts", "show", "load", "of-200-1", "--json"]).unwrap();
-    // Equal sales are one value for `lww`, which leaves the documents in conflict all the same.
     assert!(conflicts.contains("/remaining"), "{conflicts}");
     run(Load { system: "skerry", url: &core, operation: "patch", keys: DOCUMENTS, connections: 64, time: TIME })
 }

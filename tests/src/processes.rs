@@ -373,6 +373,32 @@ impl Edge {
         edge
     }
 
+    /// Two edges that have each patched the same documents, out of touch with anybody, and then synced: all of them are in
+    /// conflict now.
+    ///
+    /// # Panics
+    /// When a patch is refused, or an edge does not end or sync in time.
+    #[must_use]
+    pub fn conflicting(cluster: &Cluster, collection: &str, keys: &[String], bodies: &[Value; 2]) -> Vec<Self> {
+        let mut edges: Vec<_> = ["shop-1", "shop-2"].map(|name| Self::start(cluster, name)).into();
+        for (edge, body) in edges.iter_mut().zip(bodies) {
+            edge.synced();
+            assert!(edge.process().stop(), "{}", edge.process().said());
+            edge.restart_offline();
+            for key in keys {
+                let at = format!("{}/v1/collections/{collection}/documents/{key}", edge.url());
+                let (status, answer) = http(&at, "PATCH", Some(body)).expect("the edge answers");
+                assert!(status < 300, "{status}: {answer}");
+            }
+        }
+        for edge in &mut edges {
+            assert!(edge.process().stop(), "{}", edge.process().said());
+            edge.restart();
+            edge.synced();
+        }
+        edges
+    }
+
     /// Starts it again, towards the core.
     pub fn restart(&mut self) {
         let cores = self.cores.clone();
@@ -391,7 +417,7 @@ impl Edge {
         arguments.extend(["--http".to_owned(), format!("127.0.0.1:{}", self.port)]);
         arguments.extend(cores.iter().flat_map(|core| ["--core".to_owned(), core.clone()]));
         self.process = Some(Process::start(self.binaries.edge, &arguments));
-        until(&format!("edge {} to answer", self.name), || http(&format!("{}/healthz", self.url()), "GET", None).ok());
+        until(format!("edge {} to answer", self.name), || http(&format!("{}/healthz", self.url()), "GET", None).ok());
     }
 
     /// The process.
@@ -410,7 +436,7 @@ impl Edge {
 
     /// Waits until it has everything and nothing is unsent.
     pub fn synced(&self) {
-        until(&format!("edge {} to be in sync", self.name), || {
+        until(format!("edge {} to be in sync", self.name), || {
             let (_, status) = http(&format!("{}/v1/sync/status", self.url()), "GET", None).ok()?;
             let done = status.get("copied") == Some(&Value::Bool(true)) && status.get("unsent") == Some(&0.into());
             done.then_some(())

@@ -51,6 +51,7 @@ impl Documents for Node {
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
         let fallback = seen.version.fallback.clone();
         let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
+        let _turn = self.plugin_turn(catalog.digest(&collection.policy)).await;
         let (context, key) = (self.context(&shard), at.key.clone());
         let job = move || {
             let (subject, _) = Subject::load(&rows, &context, &collection, &key, None)?;

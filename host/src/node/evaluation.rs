@@ -14,7 +14,7 @@ use skerry_model::{CollectionName, Ordinal, PluginDigest, VersionId};
 use super::Node;
 use super::propose::Proposed;
 use super::shard::{Refused, Shard, Waiting};
-use super::slots::Place;
+use super::slots::{Held, Place};
 use crate::catalog::Collection;
 use crate::documents::evaluate::{
     Context, Pending, PushEvaluation, Subject, WriteEvaluation, check_changes, etag, evaluate_push, evaluate_writes,
@@ -133,6 +133,7 @@ impl Node {
         let requests: Vec<_> = batch.iter().map(|waiting| waiting.request.clone()).collect();
         let live = self.0.live.take(place.0, &place.1);
         let (rows, key) = (shard.state.store(), place.1.clone());
+        let active = context.catalog.digest(&collection.policy);
         let (context, collection) = (context.clone(), collection.clone());
         let job = move || {
             let requests: Vec<_> = requests.iter().collect();
@@ -142,10 +143,19 @@ impl Node {
             };
             Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
         };
+        let _turn = self.plugin_turn(active).await;
         let computed = compute(&*self.0.executor, job).await;
         let (evaluated, fold) = computed.unwrap_or_else(|| Err(panicked()))?;
         self.save_fold(shard, place, fold).await;
         Ok(evaluated)
+    }
+
+    /// Waits until a version of a plugin, where there is one, may run once more beside itself.
+    pub(super) async fn plugin_turn(&self, plugin: Option<PluginDigest>) -> Option<Held<PluginDigest>> {
+        match plugin {
+            Some(plugin) => Some(self.0.plugin_turns.hold(plugin).await),
+            None => None,
+        }
     }
 
     /// Saves a document whole, so that the next load is short. Local, and nothing is lost without it.
@@ -201,6 +211,9 @@ impl Node {
                     (place, live)
                 })
                 .collect();
+            let collections = live.iter().filter_map(|((id, _), _)| context.catalog.collection_by_id(*id));
+            let plugins =
+                collections.filter_map(|(_, collection)| context.catalog.digest(&collection.policy)).collect();
             let (rows, batch) = (shard.state.store(), push.clone());
             let job = {
                 let context = context.clone();
@@ -217,7 +230,9 @@ impl Node {
                     Ok((evaluate_push(&context, known.as_ref(), &batch, end, changes, subjects)?, folds))
                 }
             };
+            let turns = self.0.plugin_turns.hold_all(&plugins).await;
             let computed = compute(&*self.0.executor, job).await;
+            drop(turns);
             let (PushEvaluation { documents, subjects }, folds) = computed.unwrap_or_else(|| Err(panicked()))?;
             for (place, fold) in folds {
                 self.save_fold(shard, &place, fold).await;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use skerry_model::engine::Author;
 use skerry_model::env::Clock;
 use skerry_model::ids::{Nonce, shard_of};
-use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, ShardId, Timeline};
+use skerry_model::{CollectionName, DocumentKey, Incarnation, NodeId, Origin, PluginDigest, ShardId, Timeline};
 use skerry_store::room::Headroom;
 use skerry_store::{LogWriter, LogWriterCounters};
 
@@ -58,7 +58,9 @@ pub(crate) struct Inner {
     remembering: tokio::sync::Semaphore,
     shards: Vec<Arc<Shard>>,
     live: Arc<LiveDocuments>,
-    slots: slots::Slots,
+    slots: slots::Slots<slots::Place>,
+    /// Evaluations that one version of a plugin may run at once.
+    plugin_turns: slots::Slots<PluginDigest>,
     catalog_turn: tokio::sync::Semaphore,
     pull_turn: std::sync::atomic::AtomicUsize,
     /// When all shards' read indexes were last taken for [`Node::be_in_touch`].

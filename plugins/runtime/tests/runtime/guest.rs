@@ -41,6 +41,14 @@ impl Guest {
         Self { answer: answer(choices, notes), ..Self::default() }
     }
 
+    /// It keeps the laws while it is handed one conflict, and does something else on two: it asks for `/a` alone, so the law
+    /// check shows it one.
+    pub(crate) fn on_two_conflicts(then: &str) -> Self {
+        let guest = Self::answering(&[Choice::Value("0")], &[]);
+        let resolve = format!("local.get 1 i32.const 2 i32.ge_u (if (then {then})) {}", guest.resolve);
+        Self { resolve, ..guest }.asking_for_a()
+    }
+
     /// It asks for conflicts at `/a` alone.
     pub(crate) fn asking_for_a(self) -> Self {
         let wants = r#"(data (i32.const 2048) "\00\00\00\00\10\08\00\00\01\00\00\00\00\00\00\00\20\08\00\00\02\00\00\00")

@@ -55,6 +55,22 @@ fn a_component_that_traps_is_refused() {
     assert!(finding.one.as_str().unwrap().contains("trapped"), "{finding}");
 }
 
+/// What no case showed is met by the fuel limit, and by the rollback of a version that fails too often.
+#[test]
+fn a_component_that_fails_where_no_case_leads_passes() {
+    let component = Guest::on_two_conflicts("unreachable").bytes();
+    check(&component, &Samples::default()).unwrap();
+    let candidate = |origin: &str| Candidate { value: json!(origin), origin: origin.to_owned(), sequence: 1, time: 5 };
+    let conflict = |path: &str| Conflict {
+        path: path.to_owned(),
+        ancestor: None,
+        candidates: vec![candidate("a"), candidate("b")],
+    };
+    let conflicts = ["/a/one", "/a/two"].map(conflict).to_vec();
+    let samples = Samples { conflicts: vec![ConflictSet { conflicts }], ..Samples::default() };
+    assert!(matches!(check(&component, &samples), Err(Refused::Law(finding)) if finding.law == Law::Total));
+}
+
 #[test]
 fn what_is_no_component_is_refused_before_it_is_tried() {
     assert!(matches!(check(b"\0asm", &Samples::default()), Err(Refused::Component(_))));

@@ -48,6 +48,11 @@ pub const IN_TOUCH: Duration = Duration::from_secs(5);
 /// Evaluations of merge documents that run at once.
 pub const EVALUATION_THREADS: usize = 4;
 
+/// How many times as long as an evaluation took in which a plugin failed its version rests, and at most how long.
+pub const PLUGIN_REST_FACTOR: u32 = 8;
+/// The longest such rest.
+pub const PLUGIN_REST_MAX: Duration = Duration::from_secs(2);
+
 /// Evaluations of one version of a plugin that run at once: half of the processors, so that one that takes all the fuel it
 /// may leaves the others to the other collections.
 #[must_use]

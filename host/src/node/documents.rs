@@ -51,13 +51,14 @@ impl Documents for Node {
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
         let fallback = seen.version.fallback.clone();
         let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
-        let _turn = self.plugin_turn(catalog.digest(&collection.policy)).await;
+        let turns = self.plugin_turns(catalog.digest(&collection.policy).into_iter().collect()).await;
         let (context, key) = (self.context(&shard), at.key.clone());
         let job = move || {
             let (subject, _) = Subject::load(&rows, &context, &collection, &key, None)?;
             subject.open(&context, &collection)
         };
         let computed = compute(&*self.0.executor, job).await;
+        self.end_turns(turns);
         let failed = || Problem::new(Kind::Internal, "the conflicts could not be listed; the log has the details");
         let open = computed.ok_or_else(failed)??.unwrap_or_default();
         let listed = |open: Open| OpenConflict { conflict: open.conflict, shown: open.shown };

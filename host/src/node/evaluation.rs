@@ -14,7 +14,7 @@ use skerry_model::{CollectionName, Ordinal, PluginDigest, VersionId};
 use super::Node;
 use super::propose::Proposed;
 use super::shard::{Refused, Shard, Waiting};
-use super::slots::{Held, Place};
+use super::slots::Place;
 use crate::catalog::Collection;
 use crate::documents::evaluate::{
     Context, Pending, PushEvaluation, Subject, WriteEvaluation, check_changes, etag, evaluate_push, evaluate_writes,
@@ -143,19 +143,12 @@ impl Node {
             };
             Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
         };
-        let _turn = self.plugin_turn(active).await;
+        let turns = self.plugin_turns(active.into_iter().collect()).await;
         let computed = compute(&*self.0.executor, job).await;
+        self.end_turns(turns);
         let (evaluated, fold) = computed.unwrap_or_else(|| Err(panicked()))?;
         self.save_fold(shard, place, fold).await;
         Ok(evaluated)
-    }
-
-    /// Waits until a version of a plugin, where there is one, may run once more beside itself.
-    pub(super) async fn plugin_turn(&self, plugin: Option<PluginDigest>) -> Option<Held<PluginDigest>> {
-        match plugin {
-            Some(plugin) => Some(self.0.plugin_turns.hold(plugin).await),
-            None => None,
-        }
     }
 
     /// Saves a document whole, so that the next load is short. Local, and nothing is lost without it.
@@ -230,9 +223,9 @@ impl Node {
                     Ok((evaluate_push(&context, known.as_ref(), &batch, end, changes, subjects)?, folds))
                 }
             };
-            let turns = self.0.plugin_turns.hold_all(&plugins).await;
+            let turns = self.plugin_turns(plugins).await;
             let computed = compute(&*self.0.executor, job).await;
-            drop(turns);
+            self.end_turns(turns);
             let (PushEvaluation { documents, subjects }, folds) = computed.unwrap_or_else(|| Err(panicked()))?;
             for (place, fold) in folds {
                 self.save_fold(shard, &place, fold).await;

@@ -19,6 +19,7 @@ mod room;
 mod shard;
 mod slots;
 mod start;
+mod turns;
 
 use std::sync::Arc;
 

@@ -16,6 +16,8 @@ pub struct Health(Mutex<BTreeMap<PluginDigest, Tried>>);
 /// Documents by the hash of their place: two that collide count as one.
 #[derive(Debug, Default)]
 struct Tried {
+    /// Evaluations that it failed in.
+    failures: u64,
     failing: BTreeSet<u64>,
     working: BTreeSet<u64>,
 }
@@ -28,6 +30,7 @@ impl Health {
             versions.pop_first();
         }
         let tried = versions.entry(digest).or_default();
+        tried.failures += u64::from(failed);
         let place = hash(collection, key);
         let is_known = tried.failing.contains(&place) || tried.working.contains(&place);
         // Past the bound the share of the first ones stands for all.
@@ -42,6 +45,12 @@ impl Health {
         to.insert(place);
     }
 
+    /// In how many evaluations a version has failed by its own fault so far.
+    #[must_use]
+    pub fn failures(&self, digest: PluginDigest) -> u64 {
+        self.0.lock().get(&digest).map_or(0, |tried| tried.failures)
+    }
+
     /// Forgets what a version did: it is active anew, and its documents may have been repaired.
     pub fn forget(&self, digest: PluginDigest) {
         self.0.lock().remove(&digest);
@@ -51,7 +60,7 @@ impl Health {
     #[must_use]
     pub fn complaint(&self, digest: PluginDigest) -> Option<String> {
         let versions = self.0.lock();
-        let Tried { failing, working } = versions.get(&digest)?;
+        let Tried { failing, working, .. } = versions.get(&digest)?;
         let (failing, all) = (failing.len(), failing.len() + working.len());
         let is_enough = failing >= FAILING_DOCUMENTS_MIN && all >= TRIED_DOCUMENTS_MIN;
         let too_many = is_enough && failing * 100 > all * FAILING_SHARE_MAX;
@@ -85,6 +94,7 @@ mod tests {
         let health = Health::default();
         (0..10 * TRIED_DOCUMENTS_MIN).for_each(|_| note(&health, 0..1, true));
         assert_eq!(health.complaint(DIGEST), None, "it is one document");
+        assert_eq!(health.failures(DIGEST), 10 * TRIED_DOCUMENTS_MIN as u64);
         note(&health, 0..FAILING_DOCUMENTS_MIN, true);
         assert_eq!(health.complaint(DIGEST), None, "it was tried on few");
         note(&health, FAILING_DOCUMENTS_MIN..TRIED_DOCUMENTS_MIN, false);

@@ -131,6 +131,9 @@ pub struct Report {
     pub cases: u32,
     /// Of these, the ones that the plugin decided or took; it may refuse in its own words what makes no sense to it.
     pub answered: u32,
+    /// What it said to the first of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// At most one finding for each law that may be broken.
     pub advice: Vec<Finding>,
 }
@@ -159,6 +162,24 @@ fn cut(value: Value) -> Value {
 }
 
 impl Report {
+    /// What is worth knowing, in sentences.
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        let silent = self.refusal.as_ref().filter(|_| self.answered == 0);
+        let silent = silent.map(|words| format!("it decided none of the cases; of the first it says: {words}"));
+        silent.into_iter().chain(self.advice.iter().map(ToString::to_string)).collect()
+    }
+
+    /// Counts a case that the plugin has decided, or refused with these words.
+    fn count(&mut self, refused: Option<String>) {
+        match refused {
+            None => self.answered += 1,
+            Some(words) => {
+                self.refusal.get_or_insert(words);
+            }
+        }
+    }
+
     /// The report, if enough was tried.
     fn complete(self, effort: Effort) -> Result<Self, Stopped> {
         let enough = effort.cases.min(effort.cases_min);
@@ -173,7 +194,7 @@ impl Report {
 #[allow(clippy::panic, clippy::print_stderr, reason = "it is the body of a test")]
 pub fn assert_kept(checked: Result<Report, Stopped>) {
     match checked {
-        Ok(report) => report.advice.iter().for_each(|finding| eprintln!("worth knowing: {finding}")),
+        Ok(report) => report.advice().iter().for_each(|sentence| eprintln!("worth knowing: {sentence}")),
         Err(Stopped::Broken(finding)) => panic!("{finding}"),
         Err(Stopped::Unavailable(reason)) => panic!("the plugin cannot be run: {reason}"),
         Err(Stopped::TooSlow(cases)) => panic!("it is too slow: {cases} cases were tried in time"),

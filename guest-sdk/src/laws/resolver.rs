@@ -75,10 +75,11 @@ pub fn check_resolver(
         let conflicts = as_it_is.unwrap_or_else(|| cases::conflicts(&mut cases::rng(case), &wants, &examples));
         report.cases += 1;
         match broken(resolver, &conflicts) {
-            Ok(answered) => {
-                report.answered += u32::from(answered);
+            Ok(refused) => {
+                let decided = refused.is_none();
+                report.count(refused);
                 // More cases are like those that it has decided.
-                if answered && examples.len() < EXAMPLES_MAX {
+                if decided && examples.len() < EXAMPLES_MAX {
                     examples.push(conflicts.clone());
                 }
             }
@@ -136,32 +137,33 @@ fn is_valid(conflicts: &[Conflict]) -> bool {
     !conflicts.is_empty() && conflicts.iter().all(one) && conflicts.is_sorted_by(|a, b| a.path < b.path)
 }
 
-/// What it decides; none where it refuses in its own words.
-fn decide(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<Option<Decision>, Trouble> {
+/// What it decides, or its own words where it refuses.
+fn decide(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<Result<Decision, String>, Trouble> {
     match resolver.resolve(conflicts) {
         Ok(resolution) => {
             let no_answer = |reason| Trouble::Found(Found::no_answer(Law::Total, reason));
-            decision(conflicts, &resolution).map(Some).map_err(no_answer)
+            decision(conflicts, &resolution).map(Ok).map_err(no_answer)
         }
-        Err(Failed::Refused(_)) => Ok(None),
+        Err(Failed::Refused(words)) => Ok(Err(words)),
         Err(failed) => Err(failed.into()),
     }
 }
 
-/// Whether it decided the case at all.
-fn broken(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<bool, Trouble> {
+/// Its own words where it does not decide the case.
+fn broken(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Result<Option<String>, Trouble> {
     let decided = decide(resolver, conflicts)?;
     for order in [backwards, rotated] {
         let mut reordered = conflicts.to_vec();
         reordered.iter_mut().for_each(|conflict| order(&mut conflict.candidates));
         let otherwise = decide(resolver, &reordered)?;
-        if otherwise != decided {
+        // It may name what it met first.
+        if otherwise.as_ref().ok() != decided.as_ref().ok() {
             let compared = "decided in canonical order and in another";
-            let (one, other) = (shown(decided.as_ref()), shown(otherwise.as_ref()));
+            let (one, other) = (shown(decided.ok()), shown(otherwise.ok()));
             return Err(Trouble::Found(Found { law: Law::Order, compared, one, other }));
         }
     }
-    Ok(decided.is_some())
+    Ok(decided.err())
 }
 
 fn backwards(candidates: &mut [Candidate]) {
@@ -172,7 +174,7 @@ fn rotated(candidates: &mut [Candidate]) {
     candidates.rotate_left(1);
 }
 
-fn shown(decided: Option<&Decision>) -> Value {
+fn shown(decided: Option<Decision>) -> Value {
     decided.map_or_else(|| json!("refused"), |decided| json!(decided))
 }
 
@@ -182,7 +184,7 @@ fn unstable(resolver: &dyn ResolverSubject, conflicts: &[Conflict]) -> Option<Fo
     let [first, second, third] = &conflict.candidates[..] else { return None };
     let met = |candidates: Vec<Candidate>| {
         let conflict = Conflict { candidates, ..conflict.clone() };
-        decide(resolver, &[conflict]).ok().flatten()
+        decide(resolver, &[conflict]).ok()?.ok()
     };
     let settled = met(vec![first.clone(), second.clone()])?.decided.remove(&conflict.path)?;
     let time = first.time.max(second.time);

@@ -58,8 +58,9 @@ pub(super) struct Settle {
     remove: bool,
 }
 
-fn json(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text)
+fn json(text: &str) -> Result<Value, String> {
+    let quoted = |error| format!("{error}; a string stands in quotes: '{}'", Value::from(text));
+    serde_json::from_str(text).map_err(quoted)
 }
 
 /// A line of the list.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Config, Engine, WasmFeatures};
+use wasmtime::{Config, Engine, OptLevel, WasmFeatures};
 
 use crate::alarm::Alarm;
 use crate::calls::Calls;
@@ -41,12 +41,21 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::new`].
     pub fn with_backend(profile: RuntimeProfile, backend: Backend) -> Result<Self, Error> {
-        let mut config = Config::new();
-        if backend == Backend::Pulley {
-            let pulley = if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
-            config.target(pulley).map_err(|error| refused(&profile, &error))?;
-        }
+        let mut config = match backend {
+            Backend::Native => Config::new(),
+            Backend::Pulley => pulley(&profile)?,
+        };
         Self::start(profile, &mut config)
+    }
+
+    /// A runtime on Pulley that compiles without optimization: for comparison with another, which differs from it in as much
+    /// as can be, and in less time.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub(crate) fn for_comparison(profile: RuntimeProfile) -> Result<Self, Error> {
+        let mut config = pulley(&profile)?;
+        Self::start(profile, config.cranelift_opt_level(OptLevel::None))
     }
 
     /// The profile.
@@ -79,6 +88,13 @@ impl Runtime {
         let alarm = Alarm::start(&engine).map_err(Error::Thread)?;
         Ok(Self { engine, profile: Arc::new(profile), alarm: Arc::new(alarm), calls: Arc::default() })
     }
+}
+
+fn pulley(profile: &RuntimeProfile) -> Result<Config, Error> {
+    let mut config = Config::new();
+    let target = if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
+    config.target(target).map_err(|error| refused(profile, &error))?;
+    Ok(config)
 }
 
 fn refused(profile: &RuntimeProfile, error: &wasmtime::Error) -> Error {

@@ -17,7 +17,7 @@ use skerry_model::policy::{self, ConflictSet, MergePolicy, OperationContext, Plu
 use skerry_model::{Origin, PluginDigest};
 
 use crate::component::CompiledPlugin;
-use crate::engine::{Backend, Runtime};
+use crate::engine::Runtime;
 use crate::error::Error;
 use crate::policy::CompiledPolicy;
 use crate::profile::RuntimeProfile;
@@ -105,7 +105,7 @@ impl LawChecker {
     /// [`Error`] when the profile does not fit this build, or the system gives no thread.
     pub fn new(profile: &RuntimeProfile) -> Result<Self, Error> {
         let native = Runtime::new(profile.clone())?;
-        Ok(Self { native, pulley: Runtime::with_backend(profile.clone(), Backend::Pulley)? })
+        Ok(Self { native, pulley: Runtime::for_comparison(profile.clone())? })
     }
 
     /// Compiles a component for both back ends, at the same time: a JavaScript engine takes a second and more on each.

@@ -125,7 +125,7 @@ impl Kind {
             Self::Refused => "Refused by the policy",
             Self::Overloaded => "More requests than can wait",
             Self::Internal => "A bug in Skerry",
-            Self::Unavailable => "No quorum",
+            Self::Unavailable => "Not possible here now",
             Self::DiskFull => "The disk is full",
         }
     }

@@ -179,8 +179,12 @@ async fn settle<D: Documents>(
     }
     let conflicts = settle.into_iter().map(|(path, choice)| {
         let conflict = open.conflicts.iter().map(|open| &open.conflict).find(|conflict| conflict.path == path);
-        let conflict =
-            conflict.ok_or_else(|| Problem::new(Kind::Refused, format!("there is no open conflict at {path:?}")))?;
+        let conflict = conflict.ok_or_else(|| {
+            Problem::new(
+                Kind::Refused,
+                format!("there is no open conflict at {path:?}: conflicts show has their paths"),
+            )
+        })?;
         let settled = match choice {
             Choice::Remove => Settled::Removed,
             Choice::Value(value) => Settled::Value(value),

@@ -32,7 +32,7 @@ mod tests {
         let shows = |view: &str, conflicts| -> Shown { [("d".to_owned(), Some((view.to_owned(), conflicts)))].into() };
         let at_rest = |replicas: [Shown; 2]| {
             let replicas = ["node 1", "shop"].map(str::to_owned).into_iter().zip(replicas).collect();
-            let rest = RestView { replicas, stored: Vec::new(), stranded: [].into() };
+            let rest = RestView { replicas, stored: Vec::new(), stranded: Vec::new(), asked: [].into() };
             View { rest: Some(rest), ..View::default() }
         };
         let same = at_rest([shows("{}", 0), shows("{}", 0)]);

@@ -1,7 +1,7 @@
 //! What must hold of a cluster at every moment, one checker a file, each with its source. They look at nodes from outside:
 //! what a running node says of itself, and what its disk holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use skerry_channel::message::Push;
@@ -122,24 +122,24 @@ pub struct View {
 /// there is no document.
 pub type Shown = BTreeMap<String, Option<(String, u32)>>;
 
-/// A write that was answered, and added a field that nobody else writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a write added to a document.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Added {
+    /// A field or item that nobody else writes.
+    Part(String),
+    /// One more to a counter.
+    One,
+}
+
+/// A write that was answered, and that nothing takes back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredWrite {
     /// The edge that stored it; `None` for one that the core acknowledged.
     pub by: Option<Origin>,
     /// The document.
     pub document: String,
-    /// The field.
-    pub field: String,
-}
-
-impl StoredWrite {
-    /// Whether a replica shows it.
-    #[must_use]
-    pub fn is_in(&self, shown: &Shown) -> bool {
-        let view = shown.get(&self.document).and_then(Option::as_ref);
-        view.is_some_and(|(view, _)| view.contains(&format!("\"{}\":", self.field)))
-    }
+    /// What it added.
+    pub added: Added,
 }
 
 /// One edge.
@@ -162,8 +162,10 @@ pub struct RestView {
     pub replicas: Vec<(String, Shown)>,
     /// Every write that was answered.
     pub stored: Vec<StoredWrite>,
-    /// Fields of writes that the core refused, which their edges keep and list.
-    pub stranded: BTreeSet<String>,
+    /// What the core refused, which their edges keep and list, by document.
+    pub stranded: Vec<(String, Added)>,
+    /// How often one was to be added to each counter, whatever became of it.
+    pub asked: BTreeMap<String, usize>,
 }
 
 impl View {

@@ -34,7 +34,7 @@ use skerry_model::{CollectionName, NodeId, ShardId};
 use skerry_store::{Direction, KeyRange, Limit};
 
 use self::clients::Clients;
-use self::edges::{CHANGING, Edges, GROWING, shown_by_node};
+use self::edges::{CHANGING, COLLECTING, COUNTING, Edges, GROWING, shown_by_node};
 use self::faults::{Counts, Flaw};
 use self::machine::{Machine, Plan};
 use self::network::{Weather, Wires};
@@ -53,7 +53,8 @@ const HEAL_US_MAX: u64 = 60_000_000;
 /// The collections whose histories must be linearizable, and how each merges.
 const REGISTERS: [(&str, Policy); 2] = [("ledger", Policy::Strict), ("notes", Policy::Lww)];
 /// The collections that edges write too.
-const SHARED: [(&str, Policy); 2] = [(GROWING, Policy::Json), (CHANGING, Policy::Lww)];
+const SHARED: [(&str, Policy); 4] =
+    [(GROWING, Policy::Json), (CHANGING, Policy::Lww), (COUNTING, Policy::Counter), (COLLECTING, Policy::Set)];
 
 /// How a world is set up.
 #[derive(Debug, Clone)]
@@ -619,7 +620,8 @@ impl World {
         self.pass(COMPARE_EVERY)?;
         let stranded = self.edges.stranded().ok_or("an edge does not say what is stranded")?;
         let mut view = self.view(true)?;
-        view.rest = Some(RestView { replicas: self.shown(), stored: self.edges.stored(), stranded });
+        let (stored, asked) = (self.edges.stored(), self.edges.asked());
+        view.rest = Some(RestView { replicas: self.shown(), stored, stranded, asked });
         checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
     }
 

@@ -212,6 +212,26 @@ fn a_right_one_passes_and_examples_are_tried_first() {
     assert_eq!((report.cases, report.answered), (1, 1));
 }
 
+struct Silent;
+
+impl Resolver for Silent {
+    fn wants() -> Wants {
+        Wants::everything()
+    }
+
+    fn resolve(conflicts: &[Conflict]) -> Result<Resolution, String> {
+        Err(format!("{} conflicts are too many", conflicts.len()))
+    }
+}
+
+#[test]
+fn one_that_never_decides_passes_and_its_words_are_shown() {
+    let advice = kept(check::<Silent>(Effort::TEST)).advice();
+    let said = "it decided none of the cases; of the first it says: ";
+    assert!(advice[0].starts_with(said) && advice[0].ends_with("conflicts are too many"), "{advice:?}");
+    assert_eq!(kept(check::<Largest>(Effort::TEST)).advice(), Vec::<String>::new());
+}
+
 #[test]
 fn decisions_name_values_and_notes() {
     let conflicts = [Conflict::at("/a").candidate("x", 1).candidate("y", 2), Conflict::at("/b").candidate("x", 3)];

@@ -73,7 +73,7 @@ impl New {
         let file = if language == Language::Rust { "src/lib.rs" } else { "plugin.js" };
         let text = |_: &Folder<'_>| {
             format!(
-                "{name}/{file} is your plugin. Next:\n  cd {name}\n  skerry plugin test\n  skerry plugin deploy {name} --dry-run"
+                "{name}/{file} is your plugin. Next:\n  cd {name}\n  skerry plugin test\n  skerry plugin build\n  skerry plugin deploy {name} {name}.wasm --dry-run"
             )
         };
         Ok(output.show(&Folder { folder: &folder }, text)?)
@@ -184,8 +184,8 @@ fn checked_table(checked: &Checked) -> Table {
     table.row([&"profile", profile]);
     table.row([&"laws", &format!("hold in {} cases, {} of them decided", report.cases, report.answered)]);
     table.row([&"fuel", &format!("{fuel_most} at most, the limit is {fuel_limit}")]);
-    for advice in &report.advice {
-        table.row([&"worth knowing", advice]);
+    for advice in report.advice() {
+        table.row([&"worth knowing", &advice]);
     }
     table
 }

@@ -94,5 +94,8 @@ pub(super) fn versions(plugin: &bodies::Plugin) -> String {
 }
 
 pub(super) fn listed<T: ToString>(items: &[T]) -> String {
-    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+    match items {
+        [] => "none".to_owned(),
+        items => items.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
+    }
 }

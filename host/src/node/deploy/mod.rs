@@ -227,7 +227,7 @@ fn report(checked: &Checked, live: u64) -> Laws {
         live,
         fuel_most: checked.fuel_most,
         fuel_limit: checked.fuel_limit,
-        advice: checked.report.advice.iter().map(ToString::to_string).collect(),
+        advice: checked.report.advice(),
     }
 }
 

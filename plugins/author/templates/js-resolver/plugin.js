@@ -14,12 +14,14 @@ export function resolve(conflicts) {
   const choices = conflicts.map(({ path, ancestor, candidates }) => {
     if (ancestor === undefined) {
       throw new Error(
-        `${path} was created by several writers independently, so there is no count to subtract their sales from`,
+        `${path} has no one count to subtract sales from: several writers created it, or they met before unsettled (collection create --settle)`,
       );
     }
     const before = count(path, ancestor);
-    let remaining = before;
-    for (const { value } of candidates) remaining = count(path, remaining - count(path, before - count(path, value)));
+    const sold = candidates.map(({ value }) => before - count(path, value));
+    // Checked at the end alone: whether a total on the way is too large depends on the order.
+    const remaining = Number(sold.reduce((left, one) => left - one, before));
+    if (!Number.isSafeInteger(remaining)) throw new Error(`${path} would become ${remaining}, beyond 2^53 - 1`);
     if (remaining < 0) notes.oversold = -remaining;
     return { value: Math.max(remaining, 0) };
   });
@@ -32,6 +34,6 @@ export function resolve(conflicts) {
  * @param {unknown} value
  */
 function count(path, value) {
-  if (Number.isSafeInteger(value)) return Number(value);
+  if (Number.isSafeInteger(value)) return BigInt(Number(value));
   throw new Error(`${path} counts whole things, and ${JSON.stringify(value)} is no integer within 2^53 - 1`);
 }

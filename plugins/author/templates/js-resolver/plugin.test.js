@@ -18,6 +18,6 @@ test('what is missing is said', () => {
 
 test('what it cannot decide it says', () => {
   const [conflict] = read('two-sales');
-  assert.throws(() => resolve([{ ...conflict, ancestor: undefined }]), /no count to subtract their sales from/);
+  assert.throws(() => resolve([{ ...conflict, ancestor: undefined }]), /no one count to subtract sales from/);
   assert.throws(() => resolve([{ ...conflict, ancestor: 'ten' }]), /"ten" is no integer/);
 });

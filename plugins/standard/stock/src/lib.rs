@@ -14,7 +14,8 @@
 //! two tills that sell it write 0 and 0; the view says `"remaining": 0, "oversold": 1`.
 //!
 //! It decides nothing, and says why, when `remaining` has no single ancestor (two tills created the document
-//! independently: nobody knows whether they counted the same things), when a value is no integer, or when the result is
+//! independently: nobody knows whether they counted the same things; or they met before, and nothing was settled, which a
+//! collection made with `--settle` does by itself), when a value is no integer, or when the result is
 //! beyond 2^53 - 1. The conflict then stays open and the view takes the built-in order.
 
 use skerry_guest::{Choice, Conflict, Resolution, Resolver, Value, Wants};
@@ -55,7 +56,8 @@ fn remaining(conflict: &Conflict) -> Result<i64, String> {
     let path = &conflict.path;
     let ancestor = conflict.ancestor.as_ref().ok_or_else(|| {
         format!(
-            "{path} was created by several writers independently, so there is no count to subtract their sales from"
+            "{path} has no one count to subtract sales from: several writers created it, or they met before unsettled \
+             (collection create --settle)"
         )
     })?;
     let before = count(path, ancestor)?;
@@ -113,7 +115,8 @@ mod tests {
     fn what_it_cannot_decide_it_says() {
         check_refused(
             Conflict::at("/remaining").candidate("till-1", 4).candidate("till-2", 3),
-            "/remaining was created by several writers independently, so there is no count to subtract their sales from",
+            "/remaining has no one count to subtract sales from: several writers created it, or they met before unsettled \
+             (collection create --settle)",
         );
         check_refused(conflict("five", &[4, 3]), r#"/remaining counts whole things, and "five" is no integer"#);
         check_refused(

@@ -18,7 +18,7 @@ pub enum Error {
         problem: Problem,
     },
     /// No connection came about.
-    #[error("cannot reach {url}: is the node running?")]
+    #[error("cannot reach {url}: is the node running? --url or SKERRY_URL names another")]
     Unreachable {
         /// The node.
         url: String,

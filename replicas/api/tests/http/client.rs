@@ -132,7 +132,10 @@ async fn a_node_that_is_down_is_named_or_passed_over() {
     drop(listener);
     let client = Client::new(std::slice::from_ref(&down), None).unwrap();
     let error = client.cluster().await.unwrap_err();
-    assert_eq!(error.to_string(), format!("cannot reach {down}: is the node running?"));
+    assert_eq!(
+        error.to_string(),
+        format!("cannot reach {down}: is the node running? --url or SKERRY_URL names another")
+    );
 
     let up = serve(routes::documents(Memory::default())).await;
     let client = Client::new(&[down, up], None).unwrap();

@@ -341,7 +341,7 @@ async fn conflicts_are_settled_at_the_version_that_was_seen() {
         send(&memory, "POST /troubled/conflicts", headers, body).await
     };
     for (choice, detail) in [
-        (r#"{ "/price": "remove" }"#, "there is no open conflict at \"/price\""),
+        (r#"{ "/price": "remove" }"#, "there is no open conflict at \"/price\": conflicts show has their paths"),
         (r#"{ "/stock": { "candidate": 2 } }"#, "/stock has no candidate 2: there are 2, counted from 0"),
     ] {
         check_problem(&settle(choice, &[]).await, Kind::Refused, detail);

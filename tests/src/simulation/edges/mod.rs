@@ -6,7 +6,7 @@ mod storm;
 mod wire;
 mod writers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ use skerry_model::{Origin, ShardId};
 
 use self::machine::EdgeMachine;
 use self::storm::EdgeStorm;
-pub(super) use self::writers::{CHANGING, GROWING};
-use self::writers::{Writers, documents};
+pub(super) use self::writers::{CHANGING, COLLECTING, COUNTING, GROWING};
+use self::writers::{Writers, added, documents};
 use super::faults::Counts;
 use super::machine::Machine;
-use crate::checkers::{EdgeView, Shown, StoredWrite};
+use crate::checkers::{Added, EdgeView, Shown, StoredWrite};
 
 /// The edges of a world.
 pub(super) struct Edges {
@@ -136,9 +136,14 @@ impl Edges {
         self.machines.iter().filter_map(view).collect()
     }
 
-    /// Every write to the growing collection that was answered.
+    /// Every write that was answered and that nothing takes back.
     pub(super) fn stored(&self) -> Vec<StoredWrite> {
         self.writers.stored()
+    }
+
+    /// How often one was to be added to each counter.
+    pub(super) fn asked(&self) -> BTreeMap<String, usize> {
+        self.writers.asked()
     }
 
     /// Whether every edge has said all and heard all.
@@ -176,14 +181,18 @@ impl Edges {
         }
     }
 
-    /// The fields that stranded writes would have added, once every edge has answered.
-    pub(super) fn stranded(&self) -> Option<BTreeSet<String>> {
+    /// What stranded writes would have added, once every edge has answered.
+    pub(super) fn stranded(&self) -> Option<Vec<(String, Added)>> {
         let answers = self.stranded.lock();
-        let fields = answers.values().flatten().filter_map(|change| match &change.operation {
-            Operation::Patch { patch } => serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(patch).ok(),
-            Operation::Put { .. } | Operation::Delete | Operation::Operate { .. } | Operation::Settle { .. } => None,
+        let added = answers.values().flatten().flat_map(|change| {
+            let fields = match &change.operation {
+                Operation::Patch { patch } => patch,
+                Operation::Operate { operation } => operation,
+                Operation::Put { .. } | Operation::Delete | Operation::Settle { .. } => return Vec::new(),
+            };
+            added(&change.key, fields)
         });
-        (answers.len() == self.machines.len()).then(|| fields.flat_map(BTreeMap::into_keys).collect())
+        (answers.len() == self.machines.len()).then(|| added.collect())
     }
 }
 

@@ -278,10 +278,7 @@ impl Story {
             edge.set_online(false);
         }
         for (at, edge) in self.edges.iter().enumerate() {
-            let request = WriteRequest {
-                write: Write::Patch(json!({ "remaining": 0, "sold_by": edge_name(at) })),
-                conditions: Conditions::default(),
-            };
+            let request = WriteRequest::new(Write::Patch(json!({ "remaining": 0, "sold_by": edge_name(at) })));
             edge.write(lantern.clone(), request).await?;
             let read = edge.get(lantern.clone()).await?;
             self.output.line(&line(&edge_name(at), &read.view))?;

@@ -37,4 +37,8 @@ mod snapshot;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
+mod stranded;
+#[cfg(test)]
 mod stuck;
+#[cfg(test)]
+mod text;

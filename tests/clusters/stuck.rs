@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use serde_json::json;
-use skerry_api::documents::{Address, Conditions, Consistency, Documents, WriteRequest};
+use skerry_api::documents::{Address, Consistency, Documents, WriteRequest};
 use skerry_host::catalog::Step;
 use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
@@ -120,7 +120,7 @@ fn address() -> Address {
 
 fn write(node: &OneWorker, number: u64) -> mpsc::Receiver<bool> {
     let fields = json!({ "n": number }).as_object().cloned().unwrap();
-    let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
+    let request = WriteRequest::new(Write::Put(fields));
     node.call(move |node| async move { node.write(address(), request).await.is_ok() })
 }
 

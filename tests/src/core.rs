@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skerry_api::documents::{Address, Conditions, WriteRequest};
+use skerry_api::documents::{Address, WriteRequest};
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Batch, Pull, Pulled, Push, Pushed, Welcome};
 use skerry_channel::push::receiver::{Judgement, judge};
@@ -79,8 +79,8 @@ impl Core {
         let shard = &mut self.shards[usize::from(number.get())];
         let collection = context.catalog.collection(&at.collection).expect("the collection is there");
         let (subject, _) = Subject::load(&*shard.rows, &context, collection, &at.key, None)?;
-        let request = WriteRequest { write, conditions: Conditions::default() };
-        let mut evaluated = evaluate_writes(&context, collection, subject, &[&request]);
+        let request = WriteRequest::new(write);
+        let mut evaluated = evaluate_writes(&*shard.rows, &context, collection, subject, &[&request]);
         if let Some(effect) = evaluated.effect {
             let documents = Documents { catalog: context.catalog.version, documents: vec![effect], push: None };
             shard.propose(self.now_ms, Effect::Documents(vec![documents]));

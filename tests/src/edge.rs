@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use skerry_api::documents::{Address, Conditions, WriteRequest};
+use skerry_api::documents::{Address, WriteRequest};
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Push, Pushed};
 use skerry_channel::subscription::Subscription;
@@ -111,7 +111,7 @@ impl Edge {
     /// When simulated storage fails.
     pub fn write(&mut self, at: &Address, write: Write) -> Result<(), Problem> {
         self.clock.0.fetch_add(1, Ordering::Relaxed);
-        let request = WriteRequest { write, conditions: Conditions::default() };
+        let request = WriteRequest::new(write);
         let written = self.replica().write(at, &request).expect("simulated storage works");
         self.commit();
         written.map(|_| ())
@@ -203,7 +203,7 @@ impl Edge {
     /// # Panics
     /// When simulated storage fails.
     pub fn stranded(&mut self) -> usize {
-        self.replica().stranded().expect("simulated storage works").len()
+        self.replica().stranded(None, usize::MAX).expect("simulated storage works").len()
     }
 
     fn upkeep(&mut self) {

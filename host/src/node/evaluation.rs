@@ -126,7 +126,7 @@ impl Node {
             let subject = Subject::load_strict(&shard.state.store(), collection, &place.1, &requests)?;
             let weight = batch.iter().map(|waiting| waiting.bytes + subject.stored_bytes()).sum::<usize>();
             if weight <= EVALUATED_INLINE_BYTES_MAX {
-                return Ok(evaluate_writes(context, collection, subject, &requests));
+                return Ok(evaluate_writes(&shard.state.store(), context, collection, subject, &requests));
             }
             strict = Some((subject, None));
         }
@@ -141,7 +141,7 @@ impl Node {
                 Some(loaded) => loaded,
                 None => Subject::load(&rows, &context, &collection, &key, live)?,
             };
-            Ok((evaluate_writes(&context, &collection, subject, &requests), fold))
+            Ok((evaluate_writes(&rows, &context, &collection, subject, &requests), fold))
         };
         let turns = self.plugin_turns(active.into_iter().collect()).await;
         let computed = compute(&*self.0.executor, job).await;

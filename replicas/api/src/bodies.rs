@@ -325,3 +325,79 @@ pub struct SyncStatus {
     #[serde(default)]
     pub divergences: u64,
 }
+
+/// What a write wanted, as an edge keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wanted {
+    /// The document shall read like this.
+    Put(Value),
+    /// An RFC 7396 merge patch.
+    Patch(Value),
+    /// The document shall be gone.
+    Delete,
+    /// An operation of the policy.
+    Operation(Value),
+    /// Open conflicts end.
+    Settle(Value),
+}
+
+/// A write that the core refused; it waits at the edge for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StrandedWork {
+    /// Its name at this edge, for good.
+    pub id: String,
+    /// The collection, when it still exists.
+    pub collection: Option<CollectionName>,
+    /// The document.
+    pub key: DocumentKey,
+    /// When it was written, in milliseconds since 1970.
+    pub time: i64,
+    /// What it wanted.
+    pub wanted: Wanted,
+    /// Why it was not taken, the same for the same reason.
+    pub kind: String,
+    /// Why, in one sentence.
+    pub detail: String,
+}
+
+/// `GET /v1/stranded?limit=&after=` on an edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StrandedPage {
+    /// What was refused, in the order of shards and, in each, of writing.
+    pub stranded: Vec<StrandedWork>,
+    /// What the next page comes after; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Body of `POST /v1/stranded` on an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrandedAction {
+    /// To be made again, on the document as it is now.
+    Retry(String),
+    /// To be given up for good.
+    Discard(String),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrandedDone {
+    /// Which.
+    pub id: String,
+    /// How it ended.
+    pub outcome: StrandedOutcome,
+}
+
+/// How refused work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrandedOutcome {
+    /// It waits for the core again, as a write of now.
+    MadeAgain,
+    /// The document reads like that already.
+    Moot,
+    /// It is gone.
+    Discarded,
+}

@@ -107,8 +107,19 @@ pub enum State {
 pub struct WriteRequest {
     /// What is wanted.
     pub write: Write,
+    /// The version that the writer saw, where that may be another than the newest: the write merges with what came since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<ETag>,
     /// Under which conditions.
     pub conditions: Conditions,
+}
+
+impl WriteRequest {
+    /// A write of now, under no conditions.
+    #[must_use]
+    pub fn new(write: Write) -> Self {
+        Self { write, base: None, conditions: Conditions::default() }
+    }
 }
 
 /// What a write did.

@@ -37,3 +37,6 @@ const _: () = assert!(CBOR_DEPTH_MAX > skerry_model::limits::DOCUMENT_DEPTH_MAX)
 // A page ends with the document that passes the target; JSON around the documents is less than they are at most.
 const _: () = assert!(ANSWER_BYTES_MAX > 2 * (SCAN_BYTES_TARGET + DOCUMENT_BYTES_MAX));
 const _: () = assert!(ANSWER_BYTES_MAX > PLUGIN_BYTES_MAX);
+
+/// The ETag in `?base=`, in bytes.
+pub const BASE_BYTES_MAX: usize = 1_024;

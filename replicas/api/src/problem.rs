@@ -20,6 +20,8 @@ pub enum Kind {
     PluginNotFound,
     /// 404: no such route.
     RouteNotFound,
+    /// 404: no refused work of that name waits at this edge.
+    StrandedNotFound,
     /// 405: the route does not take this method.
     MethodNotAllowed,
     /// 409: the collection exists with another policy, template or text.
@@ -52,6 +54,10 @@ pub enum Kind {
     DiskFull,
 }
 
+/// What a write hears that names a base where nothing merges with the past.
+pub const NO_BASE: &str =
+    "only documents of a json engine are written at a base: leave it out, or use If-Match to demand the newest version";
+
 impl Kind {
     /// The HTTP status.
     #[must_use]
@@ -59,7 +65,11 @@ impl Kind {
         match self {
             Self::Malformed => 400,
             Self::Forbidden => 403,
-            Self::CollectionNotFound | Self::DocumentNotFound | Self::PluginNotFound | Self::RouteNotFound => 404,
+            Self::CollectionNotFound
+            | Self::DocumentNotFound
+            | Self::PluginNotFound
+            | Self::StrandedNotFound
+            | Self::RouteNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::CollectionExists | Self::NotWritableHere | Self::PluginInUse => 409,
             Self::CursorGone => 410,
@@ -83,6 +93,7 @@ impl Kind {
             Self::CollectionNotFound => "collection-not-found",
             Self::DocumentNotFound => "document-not-found",
             Self::PluginNotFound => "plugin-not-found",
+            Self::StrandedNotFound => "stranded-not-found",
             Self::RouteNotFound => "route-not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::CollectionExists => "collection-exists",
@@ -111,6 +122,7 @@ impl Kind {
             Self::CollectionNotFound => "No such collection",
             Self::DocumentNotFound => "No such document",
             Self::PluginNotFound => "No such plugin",
+            Self::StrandedNotFound => "No such refused work",
             Self::RouteNotFound => "No such route",
             Self::MethodNotAllowed => "The route does not take this method",
             Self::CollectionExists => "The collection exists already, and is different",

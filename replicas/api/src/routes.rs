@@ -16,10 +16,11 @@ use skerry_model::{CollectionName, document};
 
 use crate::bodies::Settle;
 use crate::documents::{
-    Address, Conditions, Consistency, Documents, Match, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan, WriteRequest,
+    Address, Conditions, Consistency, Documents, ETag, Match, Page, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan,
+    WriteRequest,
 };
 use crate::extract::{AtDocument, Body, Format, InCollection, Parameters};
-use crate::limits::DOCUMENT_BODY_BYTES_MAX;
+use crate::limits::{BASE_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX};
 use crate::problem::{Kind, Problem};
 use crate::wire::media;
 use crate::{conditions, respond};
@@ -54,7 +55,26 @@ struct ReadParameters {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WriteParameters {}
+struct WriteParameters {
+    /// An ETag, with or without its quotes.
+    base: Option<String>,
+}
+
+impl WriteParameters {
+    fn base(self) -> Result<Option<ETag>, Problem> {
+        let Some(base) = self.base else { return Ok(None) };
+        let tag = base.strip_prefix('"').and_then(|base| base.strip_suffix('"')).unwrap_or(&base);
+        if tag.is_empty() || tag.len() > BASE_BYTES_MAX {
+            let detail = format!("base is {} bytes long, an ETag has 1 to {BASE_BYTES_MAX}", tag.len());
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        Ok(Some(ETag(tag.to_owned())))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,18 +109,18 @@ async fn get_document<D: Documents>(
 async fn put_document<D: Documents>(
     State(documents): State<D>,
     AtDocument(at): AtDocument,
-    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    Parameters(parameters): Parameters<WriteParameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let put = || Ok(Write::Put(document::check(body.value(&[media::JSON])?)?));
-    write(documents, at, &headers, put).await
+    write(documents, at, parameters, &headers, put).await
 }
 
 async fn patch_document<D: Documents>(
     State(documents): State<D>,
     AtDocument(at): AtDocument,
-    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    Parameters(parameters): Parameters<WriteParameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -109,23 +129,23 @@ async fn patch_document<D: Documents>(
         let patch = document::check(body.value(&[media::MERGE_PATCH, media::JSON])?)?;
         Ok(Write::Patch(Value::Object(patch)))
     };
-    write(documents, at, &headers, patch).await
+    write(documents, at, parameters, &headers, patch).await
 }
 
 async fn delete_document<D: Documents>(
     State(documents): State<D>,
     AtDocument(at): AtDocument,
-    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    Parameters(parameters): Parameters<WriteParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    write(documents, at, &headers, || Ok(Write::Delete)).await
+    write(documents, at, parameters, &headers, || Ok(Write::Delete)).await
 }
 
-/// An operation of the collection's state policy.
+/// An operation of the collection's policy; of a json collection, splices of text.
 async fn operate<D: Documents>(
     State(documents): State<D>,
     AtDocument(at): AtDocument,
-    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    Parameters(parameters): Parameters<WriteParameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -134,18 +154,19 @@ async fn operate<D: Documents>(
         document::check_value(&operation, &mut Vec::new())?;
         Ok(Write::Operation(operation))
     };
-    write(documents, at, &headers, operation).await
+    write(documents, at, parameters, &headers, operation).await
 }
 
 /// A write under the request's conditions, which are looked at before what is to be written.
 async fn write<D: Documents>(
     documents: D,
     at: Address,
+    parameters: WriteParameters,
     headers: &HeaderMap,
     wanted: impl FnOnce() -> Result<Write, Problem>,
 ) -> Result<Response, Problem> {
     let conditions = conditions::parse(headers)?;
-    let request = WriteRequest { write: wanted()?, conditions };
+    let request = WriteRequest { write: wanted()?, base: parameters.base()?, conditions };
     let written = documents.write(at, request).await?;
     respond::written(&written, Format::wanted(headers, DOCUMENT_FORMATS))
 }
@@ -165,7 +186,7 @@ async fn conflicts<D: Documents>(
 async fn settle<D: Documents>(
     State(documents): State<D>,
     AtDocument(at): AtDocument,
-    Parameters(WriteParameters {}): Parameters<WriteParameters>,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -200,7 +221,8 @@ async fn settle<D: Documents>(
     let conflicts = conflicts.collect::<Result<_, Problem>>()?;
     let settlement = Settlement { conflicts, ..Settlement::default() };
     let conditions = Conditions { if_match: Some(Match::Tags(vec![open.etag])), if_none_match: None };
-    let written = documents.write(at, WriteRequest { write: Write::Settle(settlement), conditions }).await?;
+    let written =
+        documents.write(at, WriteRequest { conditions, ..WriteRequest::new(Write::Settle(settlement)) }).await?;
     respond::written(&written, Format::wanted(&headers, DOCUMENT_FORMATS))
 }
 

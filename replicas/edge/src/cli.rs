@@ -1,5 +1,7 @@
 //! The command line of `skerry-edge`.
 
+mod stranded;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use skerry_api::client;
 use skerry_channel::subscription::{self, Subscription};
 use skerry_model::{CollectionName, Origin};
 
+use self::stranded::Stranded;
 use crate::edge::{Edge, EdgeOptions, OpenError};
 use crate::http;
 use crate::limits;
@@ -50,6 +53,9 @@ enum Command {
     Status,
     /// Push everything and pull until nothing is new
     Sync,
+    /// Show, export, make again or give up what the core refused
+    #[command(subcommand)]
+    Stranded(Stranded),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -101,6 +107,10 @@ enum Error {
     Unreachable { url: String, source: reqwest::Error },
     #[error("the sync failed: {detail}")]
     Sync { detail: String },
+    #[error("cannot make {}: {source}", path.display())]
+    Export { path: PathBuf, source: io::Error },
+    #[error("{refused} could not be decided, and stay as they were: what is printed above says why")]
+    Stranded { refused: usize },
 }
 
 /// Runs the command that the arguments name.
@@ -134,6 +144,7 @@ async fn run_command(cli: &Cli) -> Result<(), Error> {
             let status = patiently("syncing", sync(&cli.remote)).await?;
             Ok(output.show(&status, people)?)
         }
+        Command::Stranded(stranded) => stranded.run(&client()?, output).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "skerry-edge", &mut script);

@@ -22,7 +22,7 @@ use crate::core_client::{self, CoreClient};
 use crate::limits;
 use crate::owner::{Owner, Runs, Stopped};
 use crate::plugins::CompiledPlugins;
-use crate::replica::{self, Answer, Counts, Reader, Replica, StrandedChange};
+use crate::replica::{self, Answer, Counts, Reader, Replica, Retried, StrandedChange, StrandedId};
 use crate::sync::{self, Exchange};
 use crate::sync_loop::{Link, SyncLoop};
 use crate::wire::{Http, Wire};
@@ -170,10 +170,13 @@ impl Edge {
     /// # Errors
     /// A [`Problem`], of kind `disk-full` while the disk is nearly full; unless it says that the outcome is unknown, nothing changed.
     pub async fn write(&self, at: Address, request: WriteRequest) -> Answer<Written> {
-        if let Err(shortage) = self.headroom.check() {
-            return Err(Problem::new(Kind::DiskFull, format!("this edge takes no writes, {shortage}")));
-        }
+        self.check_room()?;
         self.owner.answer(move |replica| replica.write(&at, &request)).await
+    }
+
+    fn check_room(&self) -> Answer<()> {
+        let full = |shortage| Problem::new(Kind::DiskFull, format!("this edge takes no writes, {shortage}"));
+        self.headroom.check().map_err(full)
     }
 
     /// A page of a collection, in the order of keys.
@@ -243,12 +246,37 @@ impl Edge {
         self.owner.counts().borrow().enrolled && !self.owner.stopped().is_cancelled()
     }
 
-    /// Work that the core refused, in the order of shards and positions.
+    /// At most `limit` pieces of work that the core refused, in the order of shards and positions, behind `after`.
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn stranded(&self) -> Result<Vec<StrandedChange>, Stopped> {
-        self.owner.run(|replica| replica.stranded()).await
+    pub async fn stranded(&self, after: Option<StrandedId>, limit: usize) -> Result<Vec<StrandedChange>, Stopped> {
+        self.owner.run(move |replica| replica.stranded(after, limit)).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// A [`Problem`]; of kind `stranded-not-found` when there is none of that name.
+    pub async fn stranded_one(&self, id: StrandedId) -> Answer<StrandedChange> {
+        self.owner.answer(move |replica| replica.stranded_one(id)).await
+    }
+
+    /// Makes refused work again, as a write of now on the document as it is shown here now.
+    ///
+    /// # Errors
+    /// A [`Problem`] that says why not; the work then stays as it was.
+    pub async fn retry_stranded(&self, id: StrandedId) -> Answer<Retried> {
+        self.check_room()?;
+        self.owner.answer(move |replica| replica.retry_stranded(id)).await
+    }
+
+    /// Gives refused work up for good.
+    ///
+    /// # Errors
+    /// A [`Problem`]; of kind `stranded-not-found` when there is none of that name.
+    pub async fn discard_stranded(&self, id: StrandedId) -> Answer<()> {
+        self.owner.answer(move |replica| replica.discard_stranded(id)).await
     }
 
     /// Pushes everything and pulls until nothing is new, beside what goes on in the background.

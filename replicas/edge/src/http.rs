@@ -19,6 +19,9 @@ use crate::edge::Edge;
 use crate::limits;
 use crate::sync;
 
+mod metrics;
+mod stranded;
+
 /// Why the API is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -77,7 +80,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/readyz", get(ready))
         .layer(DefaultBodyLimit::max(limits::SYNC_BODY_BYTES_MAX))
         .with_state(edge.clone());
-    let all = routes::with_problem_fallbacks(own.merge(routes::documents(edge)));
+    let all = routes::with_problem_fallbacks(
+        own.merge(stranded::routes(edge.clone())).merge(metrics::routes(edge.clone())).merge(routes::documents(edge)),
+    );
     guard(all, Allowed::default())
 }
 

@@ -49,3 +49,10 @@ const _: () = assert!(PULL_WAIT_MS <= PULL_WAIT_MS_MAX);
 const _: () = assert!(OUTBOX_BYTES_MAX > CHANGE_BYTES_MAX);
 /// Of the views that plugins have decided, one of so many is computed again; all of them in builds for development.
 pub const AUDIT_ONE_IN: u64 = if cfg!(debug_assertions) { 1 } else { 100 };
+
+/// Refused changes that a page lists unless the client asks for another number.
+pub const STRANDED_PAGE_DEFAULT: usize = 100;
+/// The same at most.
+pub const STRANDED_PAGE_MAX: usize = 1_000;
+/// What a document has seen, in bytes, up to which a tag carries it; two changes that nothing builds on take some 80.
+pub const TAG_SEEN_BYTES_MAX: usize = 200;

@@ -20,19 +20,19 @@ use skerry_model::engine::{self, Author, Engine};
 use skerry_model::env::{Clock, Random};
 use skerry_model::policy::{MergePolicy, Resolver};
 use skerry_model::{
-    CatalogVersion, CollectionId, CollectionName, DocumentKey, Incarnation, Nonce, Origin, PluginDigest, ShardId,
-    Timeline,
+    CatalogVersion, CollectionId, DocumentKey, Incarnation, Nonce, Origin, PluginDigest, ShardId, Timeline,
 };
 use skerry_store::LogDb;
 
 use crate::keys::cursor::Standing;
 use crate::keys::identity::{Home, Identity};
-use crate::keys::outbox::{Entry, Operation};
+use crate::keys::outbox::Entry;
 use crate::keys::tally::Tally;
 use crate::keys::{self, Place, Slot};
 use crate::table::Table;
 
 mod audit;
+mod base;
 mod document;
 mod fork;
 mod install;
@@ -41,6 +41,7 @@ mod live;
 mod outbox;
 mod read;
 mod shown;
+mod stranded;
 mod upkeep;
 mod write;
 
@@ -50,6 +51,7 @@ pub(crate) mod tests;
 pub use install::{Installed, Welcomed};
 pub use outbox::Settled;
 pub use read::Reader;
+pub use stranded::{BadId, Retried, StrandedChange, StrandedId};
 
 use audit::Audit;
 use known::{Known, Shared};
@@ -203,25 +205,6 @@ pub struct Counts {
     pub enrolled: bool,
     /// Views of the core's that were others when they were computed here; more than 0 is an alarm.
     pub divergences: u64,
-}
-
-/// Refused work, for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StrandedChange {
-    /// Its shard.
-    pub shard: ShardId,
-    /// Its place in this edge's order; names it for good.
-    pub position: u64,
-    /// The collection, when it still exists.
-    pub collection: Option<CollectionName>,
-    /// The document.
-    pub key: DocumentKey,
-    /// When it was written, in milliseconds since 1970.
-    pub time_ms: i64,
-    /// What the write wanted.
-    pub operation: Operation,
-    /// Why it was not taken.
-    pub refusal: Refusal,
 }
 
 impl Replica {
@@ -410,29 +393,6 @@ impl Replica {
             enrolled: self.identity.home.is_some(),
             divergences: self.audit.divergences,
         }
-    }
-
-    /// Work that was refused, in the order of shards and positions.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn stranded(&self) -> Result<Vec<StrandedChange>, Error> {
-        let mut listed = Vec::new();
-        self.table.for_each(keys::stranded::all(), |key, value| {
-            let (slot, stranded) = (keys::stranded::decode_key(&key)?, keys::stranded::decode(&value)?);
-            let change = stranded.entry.change()?;
-            listed.push(StrandedChange {
-                shard: slot.shard,
-                position: slot.position,
-                collection: self.known.by_id(change.collection).map(|collection| collection.name.clone()),
-                key: change.key,
-                time_ms: change.time_ms,
-                operation: stranded.entry.operation,
-                refusal: stranded.refusal,
-            });
-            Ok::<_, Error>(())
-        })?;
-        Ok(listed)
     }
 
     fn unsent_bytes(&self) -> usize {

@@ -29,6 +29,8 @@ pub const COLLECTIONS_MAX: usize = 10_000;
 pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 /// Text fields that a collection may declare.
 pub const TEXT_FIELDS_MAX: usize = 32;
+/// Splices of text in one operation.
+pub const TEXT_SPLICES_MAX: usize = 1_000;
 /// A plugin component's binary, in bytes.
 pub const PLUGIN_BYTES_MAX: usize = 16 << 20;
 

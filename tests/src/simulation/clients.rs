@@ -145,7 +145,7 @@ async fn carry_out(node: &Node, at: Address, ask: Ask) -> Heard {
     };
     let if_none_match = matches!(ask, Ask::Create(_)).then_some(Match::Any);
     let conditions = Conditions { if_match: None, if_none_match };
-    match node.write(at, WriteRequest { write, conditions }).await {
+    match node.write(at, WriteRequest { conditions, ..WriteRequest::new(write) }).await {
         Ok(_) => Heard::Done,
         Err(problem) => refused(&problem),
     }

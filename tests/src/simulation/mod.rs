@@ -20,7 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use skerry_api::documents::{Address, Conditions, Documents, WriteRequest, Written};
+use skerry_api::documents::{Address, Documents, WriteRequest, Written};
 use skerry_api::problem::Problem;
 use skerry_host::catalog::Step;
 use skerry_host::consensus::log_store::inspect;
@@ -341,7 +341,7 @@ impl World {
         document: &serde_json::Value,
     ) -> Result<Option<Result<Written, Problem>>, String> {
         let fields = document.as_object().cloned().expect("a document is an object");
-        let request = WriteRequest { write: Write::Put(fields), conditions: Conditions::default() };
+        let request = WriteRequest::new(Write::Put(fields));
         self.call(asked, most, move |node| async move { node.write(at, request).await })
     }
 

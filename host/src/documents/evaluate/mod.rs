@@ -1,6 +1,7 @@
 //! Evaluation on a shard's leader: what a request comes to, as a record with its preconditions. Pure: rows in, record
 //! out; an evaluation that fails or panics hurts its own request alone.
 
+mod base;
 mod health;
 mod push;
 mod review;

@@ -117,6 +117,11 @@ impl Subject {
         &self.key
     }
 
+    /// The genesis that its history stands on.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The document's place, unique over all shards.
     #[must_use]
     pub fn place(&self) -> (CollectionId, DocumentKey) {

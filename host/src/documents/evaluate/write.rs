@@ -9,7 +9,9 @@ use skerry_api::problem::{Kind, Problem};
 use skerry_model::document::{self, View};
 use skerry_model::engine::{self, Delta, Open, Settled, Settlement, Write, WriteContext};
 use skerry_model::policy::Resolver;
+use skerry_store::OrderedStore;
 
+use super::base::{self, Base};
 use super::subject::NewView;
 use super::{Context, Subject, chooser};
 use crate::catalog::Collection;
@@ -39,6 +41,7 @@ pub struct WriteEvaluation {
 /// Evaluates writes to one document in their order.
 #[must_use]
 pub fn evaluate_writes(
+    rows: &dyn OrderedStore,
     context: &Context,
     collection: &Collection,
     mut subject: Subject,
@@ -47,7 +50,7 @@ pub fn evaluate_writes(
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         // What a panic leaves behind is dropped below, so nothing broken is looked at again.
-        let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(context, collection, &mut subject, request)));
+        let evaluated = catch_unwind(AssertUnwindSafe(|| evaluate(rows, context, collection, &mut subject, request)));
         let Ok(answer) = evaluated else {
             tracing::error!(key = %subject.key(), "an evaluation panicked");
             let detail = "evaluating this write failed in a way that is a bug; the document is as it was";
@@ -71,6 +74,7 @@ pub fn evaluate_writes(
 }
 
 fn evaluate(
+    rows: &dyn OrderedStore,
     context: &Context,
     collection: &Collection,
     subject: &mut Subject,
@@ -83,9 +87,13 @@ fn evaluate(
     if request.write == Write::Delete && !subject.exists {
         return Err(Problem::new(Kind::DocumentNotFound, format!("there is no document {} to delete", subject.key())));
     }
+    let base = match &request.base {
+        Some(named) => Some(base::find(rows, context, collection, subject, named)?),
+        None => None,
+    };
     let existed = subject.exists;
     let changed = match collection.policy.merges() {
-        true => merge(context, collection, subject, &request.write)?,
+        true => merge(context, collection, subject, &request.write, base.as_ref())?,
         false => strict(context, subject, &request.write)?,
     };
     let change = match (existed, subject.exists) {
@@ -122,15 +130,24 @@ fn patched(seen: Option<Map<String, Value>>, patch: &Value) -> Result<Map<String
     Ok(document::check(value)?)
 }
 
-fn merge(context: &Context, collection: &Collection, subject: &mut Subject, write: &Write) -> Result<bool, Problem> {
+fn merge(
+    context: &Context,
+    collection: &Collection,
+    subject: &mut Subject,
+    write: &Write,
+    base: Option<&Base>,
+) -> Result<bool, Problem> {
     let resolver = context.resolver(&collection.policy)?;
-    let seen = seen(subject)?;
+    let seen = match base {
+        Some(Base { view, .. }) => view.as_ref().map(View::object).transpose()?,
+        None => seen(subject)?,
+    };
     let merge = subject.merge.as_mut().expect("a collection that merges has a merge document");
     let circumstances = WriteContext {
         author: &context.core,
         time_ms: context.time_ms(),
         number: None,
-        base: None,
+        base: base.map(|base| &base.seen),
         seen: seen.as_ref(),
     };
     // One that fails is refused to its sender and says nothing of the document.

@@ -145,6 +145,9 @@ pub fn utc(millis: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// The widest column that is aligned, in characters: what is longer, as a whole document may be, pushes its own row alone.
+const ALIGNED_CHARS_MAX: usize = 200;
+
 /// Rows in columns as wide as their widest cell.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -167,8 +170,13 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width =
-            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count().min(ALIGNED_CHARS_MAX))
+                .max()
+        };
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         for (at, row) in self.rows.iter().enumerate() {
             let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
@@ -189,6 +197,16 @@ mod tests {
         table.row([&"lantern", &2]);
         table.row([&"é\u{1b}[2J", &10]);
         assert_eq!(table.to_string(), "KEY         N\nlantern     2\né\\u{1b}[2J  10");
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_shown_whole() {
+        let mut table = Table::default();
+        let long = "x".repeat(100_000);
+        table.row([&long, &1]);
+        table.row([&"short", &2]);
+        let lines: Vec<_> = table.to_string().lines().map(str::len).collect();
+        assert_eq!(lines, [100_003, ALIGNED_CHARS_MAX + 3]);
     }
 
     #[test]

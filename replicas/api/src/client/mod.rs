@@ -22,7 +22,7 @@ pub use self::error::{Effect, Error};
 use self::exchange::{Answer, Request};
 use crate::bodies::{
     Cluster, Collection, CollectionSpec, Collections, Deployed, Drain, DryRun, NewMember, Plugin, Plugins, Replacement,
-    Rollback, RolledBack, Settle, SyncStatus, Transfer,
+    Rollback, RolledBack, Settle, StrandedAction, StrandedDone, StrandedPage, StrandedWork, SyncStatus, Transfer,
 };
 use crate::conditions;
 use crate::documents::{
@@ -372,6 +372,31 @@ impl Client {
     /// [`Error`].
     pub async fn sync_status(&self) -> Result<SyncStatus, Error> {
         self.send(Request::get("/v1/sync/status".to_owned())).await?.json()
+    }
+
+    /// A page of what the core refused, at an edge.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn stranded(&self, after: Option<&str>, limit: usize) -> Result<StrandedPage, Error> {
+        let after = after.map_or_else(String::new, |after| format!("&after={}", escaped(after)));
+        self.send(Request::get(format!("/v1/stranded?limit={limit}{after}"))).await?.json()
+    }
+
+    /// One piece of it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn stranded_one(&self, id: &str) -> Result<StrandedWork, Error> {
+        self.send(Request::get(format!("/v1/stranded/{}", escaped(id)))).await?.json()
+    }
+
+    /// Decides about one piece of it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn decide_stranded(&self, action: &StrandedAction) -> Result<StrandedDone, Error> {
+        self.send(Request::new(Method::POST, "/v1/stranded".to_owned()).json(action)).await?.json()
     }
 
     /// Sends a request, and again while that is safe and worth it.

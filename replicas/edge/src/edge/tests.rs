@@ -174,7 +174,7 @@ async fn concurrent_writes_share_commits_and_all_arrive() {
         let edge = edge.clone();
         async move {
             let write = Write::Patch(json!({ format!("f{number}"): number }));
-            let request = WriteRequest { write, conditions: Conditions::default() };
+            let request = WriteRequest::new(write);
             edge.write(at(&format!("d{}", number % 7)), request).await.unwrap();
         }
     });

@@ -119,23 +119,31 @@ impl Replica {
         collection: &Collection,
         document: &dyn MergeDocument,
     ) -> Result<Outcome, engine::Error> {
-        let built_in =
-            |chooser| document.view(chooser).map(|viewed| Outcome { viewed, plugin: None, unsettled: false });
+        self.outcome_of(collection, &|chooser| document.view(chooser))
+    }
+
+    /// The same of any version of a document.
+    pub(super) fn outcome_of(
+        &self,
+        collection: &Collection,
+        view: &dyn Fn(Chooser<'_>) -> Result<Viewed, engine::Error>,
+    ) -> Result<Outcome, engine::Error> {
+        let built_in = |chooser| view(chooser).map(|viewed| Outcome { viewed, plugin: None, unsettled: false });
         if collection.policy.engine(collection.world) == EngineKind::State {
-            let viewed = document.view(Chooser::Lww)?;
+            let viewed = view(Chooser::Lww)?;
             return Ok(Outcome { viewed, plugin: collection.plugin, unsettled: false });
         }
         match (&collection.policy, collection.plugin) {
             (Policy::Json, _) => built_in(Chooser::Json),
             (Policy::Lww | Policy::Strict | Policy::Counter | Policy::Set, _) => built_in(Chooser::Lww),
-            (Policy::Plugin { name, .. }, None) => self.fall_back(document, format!("plugin {name} is not active yet")),
+            (Policy::Plugin { name, .. }, None) => fall_back(view, format!("plugin {name} is not active yet")),
             (Policy::Plugin { name, .. }, Some(digest)) => {
                 let component = || self.stored_component(&digest).ok().flatten();
                 let resolver = match self.resolvers.resolver(digest, &component) {
                     Ok(resolver) => resolver,
-                    Err(reason) => return self.fall_back(document, format!("plugin {name} {reason}")),
+                    Err(reason) => return fall_back(view, format!("plugin {name} {reason}")),
                 };
-                let viewed = document.view(Chooser::Resolver(&*resolver))?;
+                let viewed = view(Chooser::Resolver(&*resolver))?;
                 Ok(Outcome { viewed, plugin: Some(digest), unsettled: false })
             }
         }
@@ -160,13 +168,6 @@ impl Replica {
             (None, Policy::Json) => document.open(Chooser::Json),
             (None, _) => document.open(Chooser::Lww),
         }
-    }
-
-    /// The built-in order. The reason is only told where the plugin had something to decide.
-    fn fall_back(&self, document: &dyn MergeDocument, reason: String) -> Result<Outcome, engine::Error> {
-        let viewed = document.view(Chooser::Lww)?;
-        let open = viewed.conflicts > 0;
-        Ok(Outcome { viewed: Viewed { fallback: open.then_some(reason), ..viewed }, plugin: None, unsettled: open })
     }
 
     /// As [`Replica::outcome`], but always with a view: where there can be none, in the built-in order or as published.
@@ -270,6 +271,16 @@ impl Replica {
         let (head, document) = self.published(place, engine.as_ref())?;
         self.show_again(collection, place, was_visible, head.as_ref(), document)
     }
+}
+
+/// The built-in order. The reason is only told where the plugin had something to decide.
+fn fall_back(
+    view: &dyn Fn(Chooser<'_>) -> Result<Viewed, engine::Error>,
+    reason: String,
+) -> Result<Outcome, engine::Error> {
+    let viewed = view(Chooser::Lww)?;
+    let open = viewed.conflicts > 0;
+    Ok(Outcome { viewed: Viewed { fallback: open.then_some(reason), ..viewed }, plugin: None, unsettled: open })
 }
 
 /// What merging a pending change did.

@@ -17,7 +17,7 @@ use crate::keys::outbox::{Entry, Operation};
 use crate::keys::{self, Place};
 
 /// What making an operation again came to.
-enum Again {
+pub(super) enum Again {
     Made(Box<dyn MergeDocument>, Entry),
     /// The document reads like that already.
     Moot,
@@ -80,7 +80,7 @@ impl Replica {
     }
 
     /// Makes one operation again, on `document` where operations before it were made already.
-    fn make_again(
+    pub(super) fn make_again(
         &self,
         shard: ShardId,
         place: &Place,

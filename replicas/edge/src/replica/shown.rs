@@ -3,12 +3,14 @@
 use skerry_api::documents::{ETag, Read, Stamp, State};
 use skerry_channel::message::Collection;
 use skerry_model::document::View;
+use skerry_model::engine::Version;
 use skerry_model::ids::hash_field;
-use skerry_model::{PluginDigest, VersionId};
+use skerry_model::{Origin, PluginDigest, VersionId};
 
 use super::known::{Known, policy_text};
 use crate::keys::head::Head;
 use crate::keys::provisional::Provisional;
+use crate::limits::TAG_SEEN_BYTES_MAX;
 
 /// What a reader sees.
 #[derive(Debug, Clone)]
@@ -63,12 +65,7 @@ impl Shown {
     /// The tag of the content; `None` when there is no document. Equal content has equal tags at one edge, and no core
     /// or other edge makes the same one.
     pub(crate) fn etag(&self, known: &Known) -> Option<ETag> {
-        let view = self.view.as_ref()?;
-        let mut hasher = blake3::Hasher::new();
-        hash_field(&mut hasher, &self.identity);
-        hash_field(&mut hasher, view.bytes());
-        let hash = hasher.finalize();
-        Some(ETag(format!("edge.{}.{}", known.replica, hex::encode(&hash.as_bytes()[..16]))))
+        Some(tag(&known.replica, &self.identity, self.view.as_ref()?))
     }
 
     /// What an answer says of the version; `None` when there is no document.
@@ -87,4 +84,23 @@ impl Shown {
         let (view, stamp) = (self.view.clone()?, self.stamp(known, collection)?);
         Some(Read { view, stamp, conflicts: self.conflicts, fallback: self.fallback.clone() })
     }
+}
+
+/// The tag of what a document has seen and reads as. What it has seen stands in it where that is short, so that it can be a
+/// base.
+pub(super) fn tag(replica: &Origin, identity: &[u8], view: &View) -> ETag {
+    let mut hasher = blake3::Hasher::new();
+    hash_field(&mut hasher, identity);
+    hash_field(&mut hasher, view.bytes());
+    let hash = hex::encode(&hasher.finalize().as_bytes()[..16]);
+    let seen = if identity.len() <= TAG_SEEN_BYTES_MAX { hex::encode(identity) } else { String::new() };
+    ETag(format!("edge.{replica}.{hash}.{seen}"))
+}
+
+/// What a tag of this edge says that the document had seen.
+pub(super) fn seen_in(tag: &ETag, replica: &Origin) -> Option<Version> {
+    let ours = tag.0.strip_prefix("edge.")?.strip_prefix(replica.as_str())?.strip_prefix('.')?;
+    let (_hash, seen) = ours.split_once('.')?;
+    let seen = hex::decode(seen).ok().filter(|seen| !seen.is_empty())?;
+    Some(Version(seen.into()))
 }

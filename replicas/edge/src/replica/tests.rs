@@ -1,11 +1,13 @@
 //! Whole edges against a small core, in one thread: the core judges pushes with the channel's own receiver and merges
 //! with the same engine.
 
+mod bases;
 pub(crate) mod core;
 mod durability;
 mod forks;
 mod plugins;
 mod random;
+mod stranded;
 mod sync;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde_json::json;
-use skerry_api::documents::{Address, Conditions, Read, Scan, State, WriteRequest, Written};
+use skerry_api::documents::{Address, Read, Scan, State, WriteRequest, Written};
 use skerry_channel::subscription::Subscription;
 use skerry_model::PluginDigest;
 use skerry_model::engine::Write;
@@ -120,7 +122,7 @@ impl Machine {
     }
 
     fn try_write(&mut self, key: &str, write: Write) -> Answer<Written> {
-        let request = WriteRequest { write, conditions: Conditions::default() };
+        let request = WriteRequest::new(write);
         let written = self.replica().write(&at(key), &request).unwrap();
         self.replica().commit().unwrap();
         written

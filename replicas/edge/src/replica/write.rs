@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use skerry_api::documents::{Address, Change as What, Conflicts, OpenConflict, WriteRequest, Written};
-use skerry_api::problem::{Kind, Outcome, Problem};
+use skerry_api::documents::{Address, Change as What, Conflicts, ETag, OpenConflict, WriteRequest, Written};
+use skerry_api::problem::{Kind, NO_BASE, Outcome, Problem};
 use skerry_channel::change::{self, Change};
 use skerry_channel::message::Collection;
 use skerry_model::document::View;
-use skerry_model::engine::{Delta, Engine, MergeDocument, Open, Write, WriteContext};
+use skerry_model::engine::{Delta, Engine, MergeDocument, Open, Version, Write, WriteContext};
 use skerry_model::ids::shard_of;
+use skerry_model::policy::EngineKind;
 use skerry_model::{Epoch, ShardId};
 
+use super::base::Base;
 use super::document::object;
 use super::known::policy_text;
 use super::read::document_not_found;
@@ -21,7 +23,7 @@ use crate::keys::{Place, Slot};
 use crate::limits;
 
 /// Where a write goes.
-struct Target {
+pub(super) struct Target {
     collection: Arc<Collection>,
     engine: Arc<dyn Engine>,
     place: Place,
@@ -59,14 +61,31 @@ impl Replica {
             return Ok(Err(document_not_found(at)));
         }
         let scratch = self.scratch(&target.place, target.engine.as_ref())?;
-        let seen = shown.as_ref().and_then(|shown| shown.view.as_ref());
-        match self.evaluate(target.shard, scratch, &request.write, seen) {
+        let past = request.base.as_ref().filter(|base| Some(*base) != etag.as_ref());
+        let base = match past.map(|past| self.past(&target, scratch.as_ref(), past)).transpose() {
+            Ok(base) => base,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let seen = match &base {
+            Some(base) => base.view.as_ref(),
+            None => shown.as_ref().and_then(|shown| shown.view.as_ref()),
+        };
+        let version = base.as_ref().map(|base| &base.version);
+        match self.evaluate(target.shard, scratch, &request.write, version, seen) {
             Ok(evaluated) => self.take(&target, shown.as_ref(), evaluated),
             Err(problem) => Ok(Err(problem)),
         }
     }
 
-    fn target(&self, at: &Address) -> Answer<Target> {
+    /// A version that is not the newest, as a write starts from it.
+    fn past(&self, target: &Target, document: &dyn MergeDocument, named: &ETag) -> Answer<Base> {
+        if target.collection.policy.engine(target.collection.world) != EngineKind::Json {
+            return Err(Problem::new(Kind::Refused, NO_BASE));
+        }
+        self.named_base(&target.collection, document, named)
+    }
+
+    pub(super) fn target(&self, at: &Address) -> Answer<Target> {
         let collection = self.known.collection(&at.collection)?.clone();
         let home = self.known.home()?;
         let not_here = |detail| Problem::new(Kind::NotWritableHere, detail);
@@ -96,6 +115,7 @@ impl Replica {
         shard: ShardId,
         mut document: Box<dyn MergeDocument>,
         write: &Write,
+        base: Option<&Version>,
         seen: Option<&View>,
     ) -> Answer<Evaluated> {
         let operation = operation(write, seen)?;
@@ -105,7 +125,7 @@ impl Replica {
             author: &author,
             time_ms,
             number: Some(self.next_sequence(shard)),
-            base: None,
+            base,
             seen: seen.as_ref(),
         };
         let delta = document.apply(write, &context)?;
@@ -166,7 +186,7 @@ impl Replica {
     }
 
     /// Puts a framed change at the end of the outbox.
-    fn enqueue(&mut self, shard: ShardId, place: &Place, entry: &Entry) {
+    pub(super) fn enqueue(&mut self, shard: ShardId, place: &Place, entry: &Entry) {
         let slot = Slot { shard, position: self.next_position };
         self.next_position += 1;
         if let Some(shard) = self.shards.get_mut(&shard) {

@@ -4,7 +4,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | json/write.rs | a PUT or patch into an Automerge transaction |
+//! | json/write.rs, splice.rs | a PUT, patch or splice into an Automerge transaction |
 //! | json/merge.rs, chunk.rs | changes from elsewhere |
 //! | json/walk.rs, choose.rs, ancestor.rs | what a reader sees, and conflicts |
 //! | json/bytes.rs | versions, deltas and saved documents as bytes |
@@ -17,6 +17,7 @@ mod difference;
 mod limits;
 mod local;
 mod merge;
+mod splice;
 mod table;
 mod walk;
 mod write;

@@ -174,7 +174,7 @@ impl Edges {
             let Some(edge) = machine.edge().cloned() else { continue };
             let stranded = Arc::clone(&self.stranded);
             machine.spawn(async move {
-                if let Ok(found) = edge.stranded().await {
+                if let Ok(found) = edge.stranded(None, usize::MAX).await {
                     stranded.lock().insert(at, found);
                 }
             });

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use skerry_api::documents::{Address, Conditions, Documents, WriteRequest};
+use skerry_api::documents::{Address, Documents, WriteRequest};
 use skerry_model::DocumentKey;
 use skerry_model::engine::Write;
 
@@ -75,7 +75,7 @@ impl Writers {
             let (edge, all) = (edge.clone(), Arc::clone(&self.stored));
             let by = machine.replica.clone();
             machine.spawn(async move {
-                let request = WriteRequest { write, conditions: Conditions::default() };
+                let request = WriteRequest::new(write);
                 // What is refused, or never answered, may be there or not.
                 if let (Ok(_), Some((document, added))) = (edge.write(at, request).await, stored) {
                     all.lock().push(StoredWrite { by: Some(by), document, added });
@@ -90,7 +90,7 @@ impl Writers {
         let (at, write, stored) = self.draw("core");
         let all = Arc::clone(&self.stored);
         machine.spawn(async move {
-            let request = WriteRequest { write, conditions: Conditions::default() };
+            let request = WriteRequest::new(write);
             if let (Ok(_), Some((document, added))) = (node.write(at, request).await, stored) {
                 all.lock().push(StoredWrite { by: None, document, added });
             }

@@ -76,8 +76,7 @@ fn an_unclean_stop_takes_the_next_incarnation_and_a_clean_one_does_not() {
 fn a_crash_before_the_commit_leaves_the_state_before() {
     let mut edge = enrolled("shop", &mut Core::new(1));
     edge.put("rope", json!({"n": 1}));
-    let request =
-        skerry_api::documents::WriteRequest { write: super::put(json!({"n": 2})), conditions: Default::default() };
+    let request = skerry_api::documents::WriteRequest::new(super::put(json!({"n": 2})));
     edge.replica().write(&super::at("rope"), &request).unwrap().unwrap();
     edge.crash();
     edge.check("rope", json!({"n": 1}), State::Provisional);
@@ -90,7 +89,7 @@ fn writes_of_one_group_build_on_each_other() {
     let mut edge = enrolled("shop", &mut core);
     for number in 0..10 {
         let write = skerry_model::engine::Write::Patch(json!({ format!("f{number}"): number }));
-        let request = skerry_api::documents::WriteRequest { write, conditions: Default::default() };
+        let request = skerry_api::documents::WriteRequest::new(write);
         edge.replica().write(&super::at("rope"), &request).unwrap().unwrap();
     }
     edge.replica().commit().unwrap();
@@ -105,8 +104,7 @@ fn writes_of_one_group_build_on_each_other() {
 fn a_full_disk_fails_the_commit() {
     let mut edge: Machine = enrolled("shop", &mut Core::new(1));
     edge.disk.set_full(true);
-    let request =
-        skerry_api::documents::WriteRequest { write: super::put(json!({"n": 2})), conditions: Default::default() };
+    let request = skerry_api::documents::WriteRequest::new(super::put(json!({"n": 2})));
     edge.replica().write(&super::at("rope"), &request).unwrap().unwrap();
     assert!(edge.replica().commit().is_err());
 }

@@ -87,7 +87,7 @@ fn an_operation_that_does_not_apply_is_stranded() {
     core.set_collection(9, "items", skerry_model::policy::Policy::Lww, None);
     other.hello(&mut core);
     assert_eq!(other.push(&mut core), [Settled::Forked { again: 0, stranded: 1 }]);
-    assert_eq!(other.replica().stranded().unwrap()[0].refusal.kind, "collection-gone");
+    assert_eq!(other.replica().stranded(None, 10).unwrap()[0].refusal.kind, "collection-gone");
     let mut third = enrolled("depot", &mut core);
     third.check_gone("lamp");
 }

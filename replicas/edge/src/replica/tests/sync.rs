@@ -106,7 +106,7 @@ fn a_refused_change_is_stranded_and_the_document_rebuilt() {
     edge.crash();
     let counts = edge.replica().counts();
     assert_eq!((counts.unsent, counts.stranded, counts.documents), (0, 2, 2));
-    let stranded = edge.replica().stranded().unwrap();
+    let stranded = edge.replica().stranded(None, 10).unwrap();
     assert_eq!(stranded[0].key.as_str(), "refused-rope");
     assert_eq!(stranded[0].refusal.kind, "refused");
     assert_eq!(stranded[0].operation, crate::Operation::Patch { patch: r#"{"n":2}"#.into() });
@@ -136,7 +136,7 @@ fn what_builds_on_a_refused_change_is_refused_too() {
 #[test]
 fn strict_and_unknown_collections_are_not_written_here() {
     let mut edge = enrolled("shop", &mut Core::new(1));
-    let request = WriteRequest { write: put(json!({})), conditions: Conditions::default() };
+    let request = WriteRequest::new(put(json!({})));
     let mut in_collection = |name: &str| {
         let at = skerry_api::documents::Address { collection: name.parse().unwrap(), ..at("x") };
         edge.replica().write(&at, &request).unwrap().unwrap_err()
@@ -153,7 +153,7 @@ fn conditions_are_honoured() {
     edge.put("rope", json!({"n": 1}));
     let tag = edge.read("rope").unwrap().stamp.etag;
     let mut write = |n: u32, conditions: Conditions| {
-        let request = WriteRequest { write: put(json!({ "n": n })), conditions };
+        let request = WriteRequest { conditions, ..WriteRequest::new(put(json!({ "n": n }))) };
         edge.replica().write(&at("rope"), &request).unwrap()
     };
     let only = |tags: Match| Conditions { if_match: Some(tags), if_none_match: None };
@@ -187,7 +187,7 @@ fn a_writes_time_is_corrected_by_the_cores_clock() {
     edge.put("refused", json!({"n": 1}));
     core.refuses = Some("refused");
     edge.sync(&mut core);
-    assert_eq!(edge.replica().stranded().unwrap()[0].time_ms, 5_000_000_500);
+    assert_eq!(edge.replica().stranded(None, 10).unwrap()[0].time_ms, 5_000_000_500);
 }
 
 /// The core logs its own time for a change from the future; the edge's copy of the change is the same all the same.

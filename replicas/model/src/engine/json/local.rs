@@ -7,13 +7,13 @@ use automerge::transaction::CommitOptions;
 use automerge::{ActorId, ChangeHash, PatchLog, Prop, ROOT, ReadDoc};
 use serde_json::{Map, Value};
 
-use super::bytes::{Changes, Corrections};
+use super::bytes::{Changes, Corrections, Seen};
 use super::limits::{
     ACTOR_SHARE_BYTES_MAX, CHANGE_OPERATIONS_MAX, COUNTER_MAX, OPERATION_BYTES_MAX, PREDECESSOR_BYTES_MAX,
 };
 use super::walk::{Order, milliseconds, within_json};
 use super::write::{End, Kind, Task};
-use super::{JsonDocument, Last};
+use super::{JsonDocument, Last, splice};
 use crate::document::{self, View};
 use crate::engine::{Error, Settled, Settlement, Write, WriteContext};
 use crate::limits::DOCUMENT_BYTES_MAX;
@@ -59,10 +59,7 @@ impl JsonDocument {
             Write::Patch(Value::Object(fields)) => Cow::Borrowed(fields),
             Write::Patch(other) => Cow::Owned(document::check(other.clone())?),
             Write::Settle(settlement) => return self.settle(settlement, context),
-            Write::Operation(_) => {
-                let reason = "documents of this policy take whole documents and merge patches, and no operations";
-                return Err(Error::Refused { reason: reason.to_owned() });
-            }
+            Write::Operation(operation) => return self.splice(operation, &base, !current, context),
         };
         let heads = (!current).then_some(&*base.heads);
         let unwritten = self.is_unwritten(&base.heads);
@@ -85,8 +82,26 @@ impl JsonDocument {
             }
         };
         let settings = self.settings.clone();
-        let task = Task { kind, seen: &seen, wanted: &wanted, text: &settings.text, ends: &[] };
+        let task = Task { kind, seen: &seen, wanted: &wanted, text: &settings.text, ends: &[], splices: &[] };
         self.commit(&task, length, heads, context)
+    }
+
+    /// Splices Texts as they were at `base`.
+    fn splice(
+        &mut self,
+        operation: &Value,
+        base: &Seen,
+        past: bool,
+        context: &WriteContext<'_>,
+    ) -> Result<Option<Changes>, Error> {
+        let seen = context.seen.filter(|_| !base.deleted);
+        let settings = self.settings.clone();
+        let (splices, wanted) = splice::read(operation, &settings.text, seen)?;
+        let length = valid(&wanted)?;
+        let nothing = Map::new();
+        let (seen, text) = (seen.unwrap_or(&nothing), &settings.text);
+        let task = Task { kind: Kind::Splice, seen, wanted: &wanted, text, ends: &[], splices: &splices };
+        self.commit(&task, length, past.then_some(&*base.heads), context)
     }
 
     /// Writes over every candidate of the conflicts that are named.
@@ -122,7 +137,7 @@ impl JsonDocument {
         });
         let (settings, nothing) = (self.settings.clone(), Map::new());
         let (seen, wanted) = (&nothing, &nothing);
-        let task = Task { kind: Kind::Settle, seen, wanted, text: &settings.text, ends: &ends };
+        let task = Task { kind: Kind::Settle, seen, wanted, text: &settings.text, ends: &ends, splices: &[] };
         self.commit(&task, length, None, context)
     }
 

@@ -7,6 +7,7 @@ mod deletes;
 mod hostile;
 mod merging;
 mod properties;
+mod splices;
 mod writes;
 
 use serde_json::{Map, Value, json};

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, Value as Found};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::difference::edits;
 use super::limits::{DIFFERENCE_STEPS_MAX, REMOVALS_MAX};
+use super::splice::TextSplice;
 use super::table::{same, to_automerge, to_scalar};
 use crate::document;
 
@@ -28,6 +29,8 @@ pub(super) enum Kind {
     Patch,
     /// The end of conflicts: what is named, over every candidate.
     Settle,
+    /// Characters of Texts.
+    Splice,
 }
 
 /// How one conflict is to end.
@@ -53,6 +56,8 @@ pub(super) struct Task<'a> {
     pub(super) text: &'a BTreeSet<String>,
     /// The conflicts that end.
     pub(super) ends: &'a [End],
+    /// The splices of Texts, which fit what the writer saw.
+    pub(super) splices: &'a [TextSplice],
 }
 
 impl Task<'_> {
@@ -63,6 +68,7 @@ impl Task<'_> {
             Kind::Patch => writer.patch_fields(&ROOT, self.seen, self.wanted),
             Kind::Replace | Kind::Begin | Kind::Again => writer.put_fields(&ROOT, self.seen, self.wanted),
             Kind::Settle => self.ends.iter().try_for_each(|end| writer.end(end)),
+            Kind::Splice => writer.splice(),
         }
     }
 }
@@ -120,6 +126,54 @@ impl Writer<'_, '_> {
                 }
             },
         }
+    }
+
+    /// Splices each Text that reads as the writer saw it. Another, as where several are in conflict or a resolver made one
+    /// up, is written whole.
+    fn splice(&mut self) -> Result<(), AutomergeError> {
+        let (mut seen, mut whole) = (Value::Object(self.task.seen.clone()), BTreeSet::new());
+        for splice in self.task.splices {
+            let steps = splice.steps();
+            let pointer = document::pointer(&steps);
+            let Some(Value::String(before)) = seen.pointer_mut(&pointer) else { continue };
+            match self.text_at(&steps)? {
+                Some(text) if !whole.contains(&steps) && self.transaction.text(&text)? == *before => {
+                    let removed = splice.remove.try_into().expect("it fits a Text that was read");
+                    self.transaction.splice_text(&text, splice.at, removed, &splice.insert)?;
+                }
+                _ => drop(whole.insert(steps)),
+            }
+            *before = splice.apply(before).expect("it was tried on what was seen");
+        }
+        for steps in whole {
+            let Some(text) = self.wanted_at(&steps) else { continue };
+            let patch = steps.iter().rev().fold(text, |inner, step| json!({ step: inner }));
+            if let Value::Object(patch) = patch {
+                self.patch_fields(&ROOT, self.task.seen, &patch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted_at(&self, steps: &[String]) -> Option<Value> {
+        let (first, rest) = steps.split_first()?;
+        rest.iter().try_fold(self.task.wanted.get(first)?, |value, step| value.get(step)).cloned()
+    }
+
+    /// The only Text at the end of these steps, where there is one.
+    fn text_at(&self, steps: &[String]) -> Result<Option<ObjId>, AutomergeError> {
+        let Some((last, before)) = steps.split_last() else { return Ok(None) };
+        let mut container = ROOT;
+        for step in before {
+            match self.held(&container, step.as_str())? {
+                Held::Map(map) => container = map,
+                _ => return Ok(None),
+            }
+        }
+        Ok(match self.held(&container, last.as_str())? {
+            Held::Text(text) => Some(text),
+            _ => None,
+        })
     }
 
     fn is_text(&self) -> bool {

@@ -1,0 +1,89 @@
+//! Splices of Text: characters that go and come at a place, counted in code points of the version that the writer saw.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::engine::Error;
+use crate::limits::TEXT_SPLICES_MAX;
+
+/// What a client sends: `{"splice": [{"path": "/body", "at": 5, "remove": 2, "insert": "abc"}]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operation {
+    splice: Vec<TextSplice>,
+}
+
+/// One change of one Text. Each counts from what those before it have left.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TextSplice {
+    /// JSON Pointer of a text field.
+    path: String,
+    /// Characters before it.
+    pub(super) at: usize,
+    /// Characters that go.
+    #[serde(default)]
+    pub(super) remove: usize,
+    /// What comes in their place.
+    #[serde(default)]
+    pub(super) insert: String,
+}
+
+impl TextSplice {
+    /// The steps that lead to the Text.
+    pub(super) fn steps(&self) -> Vec<String> {
+        self.path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+    }
+
+    /// The Text with it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it reaches past the end.
+    pub(super) fn apply(&self, text: &str) -> Result<String, Error> {
+        let length = text.chars().count();
+        let end = self.at.checked_add(self.remove).filter(|end| *end <= length);
+        let Some(end) = end else {
+            let (path, at, remove) = (&self.path, self.at, self.remove);
+            let reason = format!("{path} has {length} characters, and the splice removes {remove} from {at} on");
+            return Err(Error::Refused { reason });
+        };
+        let characters = || text.chars();
+        Ok(characters().take(self.at).chain(self.insert.chars()).chain(characters().skip(end)).collect())
+    }
+}
+
+/// The splices of an operation, and the document that the writer saw with them.
+///
+/// # Errors
+/// [`Error::Refused`] when it is no such operation, names a field that is no Text there, or reaches past its end.
+pub(super) fn read(
+    operation: &Value,
+    text: &BTreeSet<String>,
+    seen: Option<&Map<String, Value>>,
+) -> Result<(Vec<TextSplice>, Map<String, Value>), Error> {
+    let refused = |reason| Error::Refused { reason };
+    let form = r#"{"splice": [{"path": "/body", "at": 5, "remove": 2, "insert": "abc"}]}"#;
+    let unlike = |error| refused(format!("documents of this policy take operations like {form}: {error}"));
+    let Operation { splice: splices } = Operation::deserialize(operation).map_err(unlike)?;
+    if splices.is_empty() || splices.len() > TEXT_SPLICES_MAX {
+        return Err(refused(format!("an operation has 1 to {TEXT_SPLICES_MAX} splices, this one {}", splices.len())));
+    }
+    let mut spliced =
+        seen.cloned().map(Value::Object).ok_or_else(|| refused("there is no document here".to_owned()))?;
+    for splice in &splices {
+        let path = &splice.path;
+        if !text.contains(path) {
+            return Err(refused(format!("{path} is none of the collection's text fields")));
+        }
+        let Some(Value::String(held)) = spliced.pointer_mut(path) else {
+            return Err(refused(format!("the document has no text at {path}: write one there first")));
+        };
+        *held = splice.apply(held)?;
+    }
+    match spliced {
+        Value::Object(fields) => Ok((splices, fields)),
+        _ => Err(refused("there is no document here".to_owned())),
+    }
+}

@@ -4,6 +4,8 @@
 mod bounded;
 pub mod change;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod limits;
 pub mod message;
 pub mod pull;

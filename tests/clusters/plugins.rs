@@ -249,7 +249,7 @@ fn conflicts_are_settled_by_the_core_and_by_hand() {
 /// Each write to its documents takes all the fuel there is; the other collections, and the leader, do not notice.
 #[test]
 fn a_plugin_that_burns_its_fuel_leaves_the_other_collections_alone() {
-    const WRITERS: usize = 8;
+    const WRITERS: usize = 3;
     let cluster = Cluster::start(BINARIES, 3, 1);
     deploy(&cluster, &Guest::on_two_conflicts("(loop $ever br $ever)").bytes(), &[]).unwrap();
     create(&cluster.url(0), "items", "plugin:shop");

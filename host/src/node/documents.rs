@@ -18,7 +18,6 @@ use crate::consensus::network::message::{Lane, Request, Response};
 use crate::consensus::network::peers;
 use crate::documents::evaluate::{Subject, etag, storage_problem};
 use crate::documents::read::{self, Seen};
-use crate::env::executor::compute;
 use crate::limits::PROPOSAL_TIMEOUT;
 
 impl Documents for Node {
@@ -51,14 +50,13 @@ impl Documents for Node {
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
         let fallback = seen.version.fallback.clone();
         let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
-        let turns = self.plugin_turns(catalog.digest(&collection.policy).into_iter().collect()).await;
+        let plugin = catalog.digest(&collection.policy).into_iter().collect();
         let (context, key) = (self.context(&shard), at.key.clone());
         let job = move || {
             let (subject, _) = Subject::load(&rows, &context, &collection, &key, None)?;
             subject.open(&context, &collection)
         };
-        let computed = compute(&*self.0.executor, job).await;
-        self.end_turns(turns);
+        let computed = self.compute_in_turn(plugin, job).await;
         let failed = || Problem::new(Kind::Internal, "the conflicts could not be listed; the log has the details");
         let open = computed.ok_or_else(failed)??.unwrap_or_default();
         let listed = |open: Open| OpenConflict { conflict: open.conflict, shown: open.shown };

@@ -24,7 +24,6 @@ use crate::documents::keys::fold;
 use crate::documents::keys::fold::Fold;
 use crate::documents::read;
 use crate::documents::record::Documents;
-use crate::env::executor::compute;
 use crate::limits::{EVALUATED_INLINE_BYTES_MAX, EVALUATIONS_MAX};
 
 impl Node {
@@ -143,9 +142,7 @@ impl Node {
             };
             Ok((evaluate_writes(&rows, &context, &collection, subject, &requests), fold))
         };
-        let turns = self.plugin_turns(active.into_iter().collect()).await;
-        let computed = compute(&*self.0.executor, job).await;
-        self.end_turns(turns);
+        let computed = self.compute_in_turn(active.into_iter().collect(), job).await;
         let (evaluated, fold) = computed.unwrap_or_else(|| Err(panicked()))?;
         self.save_fold(shard, place, fold).await;
         Ok(evaluated)
@@ -223,9 +220,7 @@ impl Node {
                     Ok((evaluate_push(&context, known.as_ref(), &batch, end, changes, subjects)?, folds))
                 }
             };
-            let turns = self.plugin_turns(plugins).await;
-            let computed = compute(&*self.0.executor, job).await;
-            self.end_turns(turns);
+            let computed = self.compute_in_turn(plugins, job).await;
             let (PushEvaluation { documents, subjects }, folds) = computed.unwrap_or_else(|| Err(panicked()))?;
             for (place, fold) in folds {
                 self.save_fold(shard, &place, fold).await;

@@ -57,6 +57,19 @@ impl<P: Ord + Clone> Slots<P> {
         held
     }
 
+    /// A slot, if one is free.
+    pub(crate) fn try_hold(&self, place: P) -> Option<Held<P>> {
+        let mut places = self.places.lock();
+        let new = || Slot { turns: Arc::new(Semaphore::new(self.each)), users: 0 };
+        let slot = places.entry(place.clone()).or_insert_with(new);
+        let permit = Arc::clone(&slot.turns).try_acquire_owned().ok();
+        if permit.is_some() {
+            slot.users += 1;
+        }
+        // Where there is none, others use the place.
+        permit.map(|permit| Held { slots: self.clone(), place, permit: Some(permit) })
+    }
+
     /// Waits for several; all who need more than one take them in the order of places, so none waits in a circle.
     pub(crate) async fn hold_all(&self, places: &BTreeSet<P>) -> Vec<Held<P>> {
         let mut held = Vec::with_capacity(places.len());
@@ -116,6 +129,8 @@ mod tests {
         let slots = Slots::new(2);
         let held = [slots.hold("slow").await, slots.hold("slow").await];
         assert!(slots.hold("slow").now_or_never().is_none());
+        assert!(slots.try_hold("slow").is_none());
+        drop(slots.try_hold("another").unwrap());
         assert!(slots.hold("another").now_or_never().is_some());
         drop(held);
         assert!(slots.hold("slow").now_or_never().is_some());

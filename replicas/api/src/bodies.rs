@@ -366,7 +366,7 @@ pub struct StrandedWork {
 pub struct StrandedPage {
     /// What was refused, in the order of shards and, in each, of writing.
     pub stranded: Vec<StrandedWork>,
-    /// What the next page comes after; none on the last one.
+    /// What the next page comes after; none when nothing is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }

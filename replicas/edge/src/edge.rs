@@ -246,7 +246,8 @@ impl Edge {
         self.owner.counts().borrow().enrolled && !self.owner.stopped().is_cancelled()
     }
 
-    /// At most `limit` pieces of work that the core refused, in the order of shards and positions, behind `after`.
+    /// At most `limit` pieces of work that the core refused, and no more than a few MiB, in the order of shards and positions,
+    /// behind `after`; none only at the end.
     ///
     /// # Errors
     /// [`Stopped`].

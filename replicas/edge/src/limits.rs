@@ -56,3 +56,5 @@ pub const STRANDED_PAGE_DEFAULT: usize = 100;
 pub const STRANDED_PAGE_MAX: usize = 1_000;
 /// What a document has seen, in bytes, up to which a tag carries it; two changes that nothing builds on take some 80.
 pub const TAG_SEEN_BYTES_MAX: usize = 200;
+/// Rows of refused changes on one page, in bytes; the page ends with the one that passes it.
+pub const STRANDED_PAGE_BYTES: usize = 4 << 20;

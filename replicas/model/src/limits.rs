@@ -31,6 +31,10 @@ pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 pub const TEXT_FIELDS_MAX: usize = 32;
 /// Splices of text in one operation.
 pub const TEXT_SPLICES_MAX: usize = 1_000;
+/// Texts that one operation splices, each counted for every splice of it, in bytes.
+pub const SPLICED_BYTES_MAX: usize = 64 << 20;
+/// Branches of a document's history up to which it is written at a base; the next write of now joins them all.
+pub const BRANCHES_MAX: usize = 64;
 /// A plugin component's binary, in bytes.
 pub const PLUGIN_BYTES_MAX: usize = 16 << 20;
 

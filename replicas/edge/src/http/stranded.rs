@@ -36,7 +36,7 @@ async fn list(
     }
     let after = after.as_deref().map(id).transpose()?;
     let found = edge.stranded(after, limit).await?;
-    let after = found.get(limit - 1).map(|last| last.id.to_string());
+    let after = found.last().map(|last| last.id.to_string());
     let stranded = found.into_iter().map(described).collect::<Result<_, _>>()?;
     Ok(Json(StrandedPage { stranded, after }))
 }
@@ -76,7 +76,7 @@ fn described(change: StrandedChange) -> Result<StrandedWork, Problem> {
         Operation::Put { document, .. } => Wanted::Put(json(document.bytes())?),
         Operation::Patch { patch } => Wanted::Patch(json(&patch)?),
         Operation::Delete => Wanted::Delete,
-        Operation::Operate { operation } => Wanted::Operation(json(&operation)?),
+        Operation::Operate { operation, .. } => Wanted::Operation(json(&operation)?),
         Operation::Settle { settlement } => Wanted::Settle(json(&settlement)?),
     };
     Ok(StrandedWork { id: id.to_string(), collection, key, time, wanted, kind: refusal.kind, detail: refusal.detail })

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
 use skerry_channel::change::Change;
 use skerry_model::document::View;
 use skerry_model::{Incarnation, ShardId};
@@ -32,6 +33,9 @@ pub enum Operation {
     Operate {
         /// Its JSON.
         operation: Bytes,
+        /// For splices, a digest of the texts as their writer saw them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        texts: Option<ByteArray<32>>,
     },
     /// Open conflicts end.
     Settle {

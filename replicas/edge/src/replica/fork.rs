@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skerry_api::problem::{Kind, Problem};
 use skerry_channel::message::Refusal;
 use skerry_model::document::View;
+use skerry_model::engine::json::texts;
 use skerry_model::engine::{MergeDocument, Write, WriteContext};
 use skerry_model::{Incarnation, Nonce, ShardId};
 use skerry_store::Limit;
@@ -42,7 +44,8 @@ impl Replica {
         let mut documents: BTreeMap<Place, Box<dyn MergeDocument>> = BTreeMap::new();
         for (slot, entry, _) in entries {
             let place = place(&entry)?;
-            match self.make_again(id, &place, documents.get(&place).map(AsRef::as_ref), &entry)? {
+            let time_ms = entry.change()?.time_ms;
+            match self.make_again(id, &place, documents.get(&place).map(AsRef::as_ref), &entry, time_ms)? {
                 Again::Made(document, made) => {
                     again += 1;
                     documents.insert(place.clone(), document);
@@ -79,13 +82,14 @@ impl Replica {
         );
     }
 
-    /// Makes one operation again, on `document` where operations before it were made already.
+    /// Makes one operation again at a time, on `document` where operations before it were made already.
     pub(super) fn make_again(
         &self,
         shard: ShardId,
         place: &Place,
         document: Option<&dyn MergeDocument>,
         entry: &Entry,
+        time_ms: i64,
     ) -> Result<Again, Error> {
         let known = self.known.clone();
         let engine = self.engines.get(&place.collection);
@@ -100,10 +104,10 @@ impl Replica {
         let shown = self.outcome(collection, scratch.as_ref()).ok().and_then(|outcome| outcome.viewed.view);
         let change = entry.change()?;
         let epoch = self.head(place)?.map_or(change.epoch, |head| head.epoch);
-        let circumstances = (shown.as_ref(), change.time_ms, self.next_sequence(shard));
+        let circumstances = (shown.as_ref(), time_ms, self.next_sequence(shard));
         let made = apply_again(self, scratch.as_mut(), &entry.operation, circumstances);
-        let framed = made
-            .and_then(|delta| delta.map(|delta| self.frame(shard, place, epoch, change.time_ms, delta)).transpose());
+        let framed =
+            made.and_then(|delta| delta.map(|delta| self.frame(shard, place, epoch, time_ms, delta)).transpose());
         Ok(match framed {
             Ok(Some(change)) => {
                 let (incarnation, operation) = (self.identity.incarnation, entry.operation.clone());
@@ -132,9 +136,15 @@ fn apply_again(
             (Write::Patch(patch), object(shown)?)
         }
         Operation::Delete => (Write::Delete, object(shown)?),
-        Operation::Operate { operation } => {
+        Operation::Operate { operation, texts: seen } => {
             let operation = serde_json::from_slice(operation).map_err(skerry_model::document::Error::Syntax)?;
-            (Write::Operation(operation), object(shown)?)
+            let shown = object(shown)?;
+            // Places in a text mean other characters once it reads otherwise.
+            if seen.is_some_and(|seen| texts(&operation, shown.as_ref()) != Some(*seen)) {
+                let detail = "the text has changed since: look at it, and write what is still wanted anew";
+                return Err(Problem::new(Kind::Refused, detail));
+            }
+            (Write::Operation(operation), shown)
         }
         Operation::Settle { settlement } => {
             let settlement = serde_json::from_slice(settlement).map_err(skerry_model::document::Error::Syntax)?;

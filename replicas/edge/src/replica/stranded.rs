@@ -14,6 +14,7 @@ use super::{Answer, Error, Replica};
 use crate::keys::outbox::Operation;
 use crate::keys::stranded::Stranded;
 use crate::keys::{self, Place, Slot};
+use crate::limits::STRANDED_PAGE_BYTES;
 
 /// Names refused work at one edge for good: its shard, and its place in the edge's order, as in `3.17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +86,8 @@ pub enum Retried {
 }
 
 impl Replica {
-    /// At most `limit` of what was refused, in the order of shards and positions, behind `after`.
+    /// At most `limit` of what was refused, and no more than a few MiB, in the order of shards and positions, behind `after`;
+    /// none only at the end.
     ///
     /// # Errors
     /// [`Error`].
@@ -107,19 +109,21 @@ impl Replica {
     }
 
     fn stranded_in(&self, range: &KeyRange, limit: usize) -> Result<Vec<StrandedChange>, Error> {
-        let listed = self.table.scan(range, Limit::rows(limit))?.into_iter().map(|(key, value)| {
-            let (slot, Stranded { entry, refusal }) =
-                (keys::stranded::decode_key(&key)?, keys::stranded::decode(&value)?);
-            let change = entry.change()?;
-            Ok(StrandedChange {
-                id: slot.into(),
-                collection: self.known.by_id(change.collection).map(|collection| collection.name.clone()),
-                key: change.key,
-                time_ms: change.time_ms,
-                operation: entry.operation,
-                refusal,
-            })
-        });
+        let listed = self.table.scan(range, Limit { rows: limit, bytes: STRANDED_PAGE_BYTES })?.into_iter().map(
+            |(key, value)| {
+                let (slot, Stranded { entry, refusal }) =
+                    (keys::stranded::decode_key(&key)?, keys::stranded::decode(&value)?);
+                let change = entry.change()?;
+                Ok(StrandedChange {
+                    id: slot.into(),
+                    collection: self.known.by_id(change.collection).map(|collection| collection.name.clone()),
+                    key: change.key,
+                    time_ms: change.time_ms,
+                    operation: entry.operation,
+                    refusal,
+                })
+            },
+        );
         listed.collect()
     }
 
@@ -141,7 +145,7 @@ impl Replica {
             return Ok(Err(problem));
         }
         let place = Place { collection: change.collection, key: change.key };
-        match self.make_again(id.shard, &place, None, &entry)? {
+        match self.make_again(id.shard, &place, None, &entry, self.now_ms())? {
             Again::Made(document, made) => {
                 if let Err(error) = self.outcome(&collection, document.as_ref()) {
                     return Ok(Err(error.into()));

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde_bytes::ByteArray;
 use skerry_api::documents::{Address, Change as What, Conflicts, ETag, OpenConflict, WriteRequest, Written};
 use skerry_api::problem::{Kind, NO_BASE, Outcome, Problem};
 use skerry_channel::change::{self, Change};
 use skerry_channel::message::Collection;
 use skerry_model::document::View;
+use skerry_model::engine::json::texts;
 use skerry_model::engine::{Delta, Engine, MergeDocument, Open, Version, Write, WriteContext};
 use skerry_model::ids::shard_of;
 use skerry_model::policy::EngineKind;
@@ -244,7 +246,10 @@ fn operation(write: &Write, seen: Option<&View>) -> Answer<Operation> {
         Write::Put(document) => Operation::Put { document: View::of(document)?, seen: seen.cloned() },
         Write::Patch(patch) => Operation::Patch { patch: json(patch) },
         Write::Delete => Operation::Delete,
-        Write::Operation(operation) => Operation::Operate { operation: json(operation) },
+        Write::Operation(operation) => {
+            let texts = texts(operation, object(seen)?.as_ref()).map(ByteArray::new);
+            Operation::Operate { operation: json(operation), texts }
+        }
         Write::Settle(settlement) => Operation::Settle { settlement: json(settlement) },
     })
 }

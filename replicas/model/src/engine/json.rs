@@ -37,6 +37,7 @@ use self::ancestor::Common;
 use self::bytes::{Changes, Corrections, Saved, Seen};
 use self::limits::{HISTORY_OPERATIONS_MAX, MEASURE_EVERY_BYTES};
 use self::merge::{Sender, guarded};
+pub use self::splice::texts;
 use self::walk::Reader;
 use super::{Author, Delta, Engine, Error, MergeDocument, OpenConflicts, Version, Viewed, Write, WriteContext};
 use crate::document::{self, View};

@@ -187,7 +187,7 @@ impl Edges {
         let added = answers.values().flatten().flat_map(|change| {
             let fields = match &change.operation {
                 Operation::Patch { patch } => patch,
-                Operation::Operate { operation } => operation,
+                Operation::Operate { operation, .. } => operation,
                 Operation::Put { .. } | Operation::Delete | Operation::Settle { .. } => return Vec::new(),
             };
             added(&change.key, fields)

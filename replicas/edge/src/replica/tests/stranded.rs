@@ -3,7 +3,9 @@
 use serde_json::json;
 use skerry_api::documents::State;
 use skerry_api::problem::Kind;
+use skerry_channel::change::Change;
 use skerry_model::engine::Write;
+use skerry_model::env::Clock as _;
 
 use super::super::{Retried, StrandedId};
 use super::core::Core;
@@ -61,6 +63,18 @@ fn what_is_made_again_is_a_write_of_now_and_leaves_the_list() {
     assert_eq!((counts.unsent, counts.stranded), (0, 2));
     let again = edge.replica().retry_stranded(ids[2]).unwrap().unwrap_err();
     assert_eq!(again.kind, Kind::StrandedNotFound);
+}
+
+#[test]
+fn what_is_made_again_has_the_time_of_now() {
+    let mut core = Core::new(1);
+    let (mut edge, ids) = stranded(&mut core);
+    let written = edge.replica().stranded_one(ids[0]).unwrap().unwrap().time_ms;
+    edge.clock.set(edge.clock.now_ms() + 60_000);
+    retry(&mut edge, ids[0]);
+    let shard = edge.replica().ready_shards()[0];
+    let push = edge.replica().next_push(shard).unwrap().unwrap();
+    assert_eq!(Change::decode(&push.changes[0]).unwrap().time_ms, written + 60_000);
 }
 
 #[test]

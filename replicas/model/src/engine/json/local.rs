@@ -13,10 +13,10 @@ use super::limits::{
 };
 use super::walk::{Order, milliseconds, within_json};
 use super::write::{End, Kind, Task};
-use super::{JsonDocument, Last, splice};
+use super::{JsonDocument, Last, splice, within};
 use crate::document::{self, View};
 use crate::engine::{Error, Settled, Settlement, Write, WriteContext};
-use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::limits::{BRANCHES_MAX, DOCUMENT_BYTES_MAX};
 
 /// Checks that a document could be this. Answers with about how long it is as JSON, in bytes.
 pub(super) fn valid(fields: &Map<String, Value>) -> Result<usize, Error> {
@@ -52,6 +52,10 @@ impl JsonDocument {
             None => now.clone(),
         };
         let current = base.heads == now.heads && base.deleted == now.deleted;
+        // Each write at a base is a branch more, and the next one of now builds on them all.
+        if !current {
+            within("the branches of a document that is written at a base", now.heads.len(), BRANCHES_MAX)?;
+        }
         let wanted = match write {
             // A delete of the past covers nothing that came since.
             Write::Delete => return Ok(if current { self.delete() } else { None }),

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::engine::Error;
-use crate::limits::TEXT_SPLICES_MAX;
+use crate::ids::hash_field;
+use crate::limits::{SPLICED_BYTES_MAX, TEXT_SPLICES_MAX};
 
 /// What a client sends: `{"splice": [{"path": "/body", "at": 5, "remove": 2, "insert": "abc"}]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -70,20 +71,43 @@ pub(super) fn read(
     if splices.is_empty() || splices.len() > TEXT_SPLICES_MAX {
         return Err(refused(format!("an operation has 1 to {TEXT_SPLICES_MAX} splices, this one {}", splices.len())));
     }
-    let mut spliced =
-        seen.cloned().map(Value::Object).ok_or_else(|| refused("there is no document here".to_owned()))?;
+    let mut spliced = seen.cloned().ok_or_else(|| refused("there is no document here".to_owned()))?;
+    let mut work = 0;
     for splice in &splices {
         let path = &splice.path;
         if !text.contains(path) {
             return Err(refused(format!("{path} is none of the collection's text fields")));
         }
-        let Some(Value::String(held)) = spliced.pointer_mut(path) else {
+        let Some(Value::String(held)) = at(&mut spliced, &splice.steps()) else {
             return Err(refused(format!("the document has no text at {path}: write one there first")));
         };
+        work += held.len();
+        if work > SPLICED_BYTES_MAX {
+            let what = "the texts that an operation splices, each counted for every splice, in bytes";
+            return Err(Error::Limit { what, found: work, max: SPLICED_BYTES_MAX });
+        }
         *held = splice.apply(held)?;
     }
-    match spliced {
-        Value::Object(fields) => Ok((splices, fields)),
-        _ => Err(refused("there is no document here".to_owned())),
+    Ok((splices, spliced))
+}
+
+/// What stands at the end of these steps, through objects alone: in a list there is no Text.
+fn at<'v>(fields: &'v mut Map<String, Value>, steps: &[String]) -> Option<&'v mut Value> {
+    let (first, rest) = steps.split_first()?;
+    rest.iter().try_fold(fields.get_mut(first)?, |value, step| value.as_object_mut()?.get_mut(step))
+}
+
+/// A digest of the texts that an operation splices, as they stand in a document: where it is another, the operation's
+/// places mean other characters. `None` for what is no such operation.
+#[must_use]
+pub fn texts(operation: &Value, fields: Option<&Map<String, Value>>) -> Option<[u8; 32]> {
+    let Operation { splice: splices } = Operation::deserialize(operation).ok()?;
+    let mut fields = fields?.clone();
+    let mut hasher = blake3::Hasher::new();
+    let paths: BTreeSet<_> = splices.iter().map(TextSplice::steps).collect();
+    for steps in paths {
+        let text = at(&mut fields, &steps).and_then(|value| value.as_str());
+        hash_field(&mut hasher, text.unwrap_or_default().as_bytes());
     }
+    Some(*hasher.finalize().as_bytes())
 }

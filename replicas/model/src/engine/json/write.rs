@@ -3,7 +3,7 @@
 //! where something in it is written; a value that a resolver made up is in no Automerge field, and is written only when
 //! somebody changed it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, Value as Found};
@@ -131,33 +131,33 @@ impl Writer<'_, '_> {
     /// Splices each Text that reads as the writer saw it. Another, as where several are in conflict or a resolver made one
     /// up, is written whole.
     fn splice(&mut self) -> Result<(), AutomergeError> {
-        let (mut seen, mut whole) = (Value::Object(self.task.seen.clone()), BTreeSet::new());
+        let (mut texts, mut whole) = (BTreeMap::new(), BTreeSet::new());
         for splice in self.task.splices {
             let steps = splice.steps();
-            let pointer = document::pointer(&steps);
-            let Some(Value::String(before)) = seen.pointer_mut(&pointer) else { continue };
-            match self.text_at(&steps)? {
-                Some(text) if !whole.contains(&steps) && self.transaction.text(&text)? == *before => {
+            if !texts.contains_key(&steps) {
+                let text = self.text_at(&steps)?;
+                let as_seen = match &text {
+                    Some(text) => Some(self.transaction.text(text)?) == text_of(self.task.seen, &steps),
+                    None => false,
+                };
+                texts.insert(steps.clone(), text.filter(|_| as_seen));
+            }
+            match texts.get(&steps) {
+                Some(Some(text)) => {
                     let removed = splice.remove.try_into().expect("it fits a Text that was read");
-                    self.transaction.splice_text(&text, splice.at, removed, &splice.insert)?;
+                    self.transaction.splice_text(text, splice.at, removed, &splice.insert)?;
                 }
                 _ => drop(whole.insert(steps)),
             }
-            *before = splice.apply(before).expect("it was tried on what was seen");
         }
         for steps in whole {
-            let Some(text) = self.wanted_at(&steps) else { continue };
-            let patch = steps.iter().rev().fold(text, |inner, step| json!({ step: inner }));
+            let Some(text) = text_of(self.task.wanted, &steps) else { continue };
+            let patch = steps.iter().rev().fold(Value::String(text), |inner, step| json!({ step: inner }));
             if let Value::Object(patch) = patch {
                 self.patch_fields(&ROOT, self.task.seen, &patch)?;
             }
         }
         Ok(())
-    }
-
-    fn wanted_at(&self, steps: &[String]) -> Option<Value> {
-        let (first, rest) = steps.split_first()?;
-        rest.iter().try_fold(self.task.wanted.get(first)?, |value, step| value.get(step)).cloned()
     }
 
     /// The only Text at the end of these steps, where there is one.
@@ -374,6 +374,13 @@ impl Writer<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The string at the end of these steps.
+fn text_of(fields: &Map<String, Value>, steps: &[String]) -> Option<String> {
+    let (first, rest) = steps.split_first()?;
+    let found = rest.iter().try_fold(fields.get(first)?, |value, step| value.get(step))?;
+    found.as_str().map(str::to_owned)
 }
 
 /// Items in a form whose equality is cheap and means that they read the same.

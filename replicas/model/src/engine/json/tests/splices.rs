@@ -91,6 +91,12 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     check_refused(&mut one, json!({"splice": [{"path": "/body", "at": -1}]}), "take operations like");
     let many = vec![json!({"path": "/body", "at": 0}); crate::limits::TEXT_SPLICES_MAX + 1];
     check_refused(&mut one, json!({"splice": many}), "this one 1001");
+    let text = "x".repeat(100_000);
+    one.patch(json!({"body": text}));
+    let many = vec![json!({"path": "/body", "at": 0}); crate::limits::TEXT_SPLICES_MAX];
+    let many = one.try_write(&Write::Operation(json!({"splice": many})), Chooser::Lww);
+    assert!(matches!(many, Err(Error::Limit { .. })), "{many:?}");
+    one.patch(json!({"body": "abc"}));
     let long = "x".repeat(crate::limits::DOCUMENT_BYTES_MAX);
     let write = splice("/body", 0, 0, &long);
     assert!(matches!(one.try_write(&write, Chooser::Lww), Err(Error::Document(_))));
@@ -108,4 +114,34 @@ fn a_splice_where_texts_are_in_conflict_settles_it() {
     let shown = one.read()["notes"]["text"].as_str().unwrap().to_owned();
     write(&mut one, &splice("/notes/text", 0, 0, "> "));
     assert_eq!(one.read()["notes"]["text"], format!("> {shown}"));
+}
+
+#[test]
+fn a_text_in_a_list_is_none() {
+    let settings = JsonSettings { template: None, text: vec!["/a/0".to_owned()] };
+    let mut one = Replica::new(&engine(settings), "one");
+    one.put(json!({"a": ["x"]}));
+    check_refused(&mut one, json!({"splice": [{"path": "/a/0", "at": 0, "insert": "y"}]}), "no text at /a/0");
+}
+
+/// Whoever goes on writing at a version of long ago is told, before the history has branched beyond all bounds.
+#[test]
+fn branches_are_bounded_and_a_write_of_now_joins_them() {
+    let (mut one, _) = begun("abc");
+    let base = one.document.version();
+    let mut write = || one.try_write_at(&base, &splice("/body", 0, 0, "x"));
+    let made = (0..1_000).take_while(|_| write().is_ok()).count();
+    assert_eq!(made, crate::limits::BRANCHES_MAX + 1);
+    one.patch(json!({"title": "joined"}));
+    one.try_write_at(&base, &splice("/body", 0, 0, "y")).unwrap().unwrap();
+    assert!(one.read()["body"].as_str().unwrap().starts_with(['x', 'y']));
+}
+
+#[test]
+fn texts_are_told_apart_by_what_they_read() {
+    let operation = json!({"splice": [{"path": "/body", "at": 1, "insert": "y"}]});
+    let of = |fields: Value| texts(&operation, Some(&object(fields)));
+    assert_eq!(of(json!({"body": "abc", "n": 1})), of(json!({"body": "abc", "n": 2})));
+    assert_ne!(of(json!({"body": "abc"})), of(json!({"body": "ab"})));
+    assert_eq!(texts(&json!({"inc": 1}), Some(&Map::new())), None);
 }

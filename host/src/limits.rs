@@ -1,6 +1,5 @@
 //! Bounds of a core node, by name; what clients meet is in `skerry_model::limits`.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use skerry_guest::laws::Effort;
@@ -53,13 +52,10 @@ pub const PLUGIN_REST_FACTOR: u32 = 8;
 /// The longest such rest.
 pub const PLUGIN_REST_MAX: Duration = Duration::from_secs(2);
 
-/// Evaluations of one version of a plugin that run at once: half of the processors, so that one that takes all the fuel it
-/// may leaves the others to the other collections.
-#[must_use]
-pub fn evaluations_of_a_plugin() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (processors / 2).clamp(1, EVALUATION_THREADS / 2)
-}
+/// Evaluations of one version of a plugin that run at once, so that one that takes all the fuel it may leaves threads to the
+/// other collections.
+pub const EVALUATIONS_OF_A_PLUGIN: usize = EVALUATION_THREADS / 2;
+
 /// A frame between nodes.
 pub const NODE_FRAME_BYTES_MAX: usize = 24 << 20;
 /// Requests that wait on one connection between nodes.

@@ -39,7 +39,7 @@ use crate::documents::record::Effect;
 use crate::env::executor::{Executor, compute};
 use crate::env::network::Network;
 use crate::identity::{self, Identities, Identity};
-use crate::limits::{CLUSTER_SIZES, JOIN_PAUSE, SNAPSHOT_STALL_TIMEOUT, STOP_TIMEOUT, evaluations_of_a_plugin};
+use crate::limits::{CLUSTER_SIZES, EVALUATIONS_OF_A_PLUGIN, JOIN_PAUSE, SNAPSHOT_STALL_TIMEOUT, STOP_TIMEOUT};
 
 /// Raft's timers, in milliseconds.
 const HEARTBEAT_MS: u64 = 100;
@@ -286,7 +286,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         remembering: tokio::sync::Semaphore::new(1),
         live,
         slots: slots::Slots::new(1),
-        plugin_turns: slots::Slots::new(evaluations_of_a_plugin()),
+        plugin_turns: slots::Slots::new(EVALUATIONS_OF_A_PLUGIN),
         catalog_turn: tokio::sync::Semaphore::new(1),
         pull_turn: std::sync::atomic::AtomicUsize::new(0),
         in_touch: parking_lot::Mutex::default(),

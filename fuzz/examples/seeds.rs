@@ -307,7 +307,7 @@ fn requests() -> Result<[Request; 3], Box<dyn Error>> {
     let cursors = vec![Cursor { timeline: TIMELINE, shard, subscription: subscription.digest(), position }];
     let pull =
         Pull { replica: replica.clone(), subscription, catalog: CatalogVersion::new(1), cursors, wait_ms: 30_000 };
-    let hello = Hello { protocol: PROTOCOL, replica, incarnation: INCARNATION };
+    let hello = Hello { protocol: PROTOCOL, replica, incarnation: INCARNATION, timeline: Some(TIMELINE) };
     Ok([Request::Push(push), Request::Hello(hello), Request::Pull(pull)])
 }
 
@@ -352,7 +352,7 @@ fn messages() -> Result<[Answer; 6], Box<dyn Error>> {
     let cluster = ClusterId::from_bytes([1; 16]);
     let verdicts = vec![Verdict::Accepted, Verdict::Repeated, Verdict::Refused(refusal.clone())];
     Ok([
-        Answer::Welcome(Welcome { cluster, timeline: TIMELINE, shards: 4, now_ms: 1, catalog: catalog.clone() }),
+        Answer::Welcome(Welcome { cluster, timeline: TIMELINE, shards: 4, now_ms: 1, catalog: catalog.clone(), restored: None }),
         Answer::Pushed(Pushed::Judged { mark, verdicts }),
         Answer::Pushed(Pushed::Elsewhere { incarnation: Some(INCARNATION), mark: Some(mark) }),
         Answer::Pushed(Pushed::Fork { incarnation: INCARNATION }),

@@ -97,6 +97,7 @@ impl Core {
             shards: self.count(),
             now_ms: self.now_ms,
             catalog: self.shards[0].catalog.for_edges(),
+            restored: None,
         }
     }
 

@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use skerry_api::respond::OPEN_METRICS;
 use tokio::time::Instant;
 
 use crate::node::Node;
@@ -16,7 +17,6 @@ pub(super) fn routes(node: Node, metrics: Metrics) -> Router {
 }
 
 async fn show(State((node, metrics)): State<(Node, Metrics)>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, OPEN_METRICS)], metrics.render(&node)).into_response()
 }
 

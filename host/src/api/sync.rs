@@ -14,14 +14,17 @@ use skerry_api::problem::{Kind, Problem};
 use skerry_channel::limits::{
     CHANGE_BYTES_MAX, FRAME_BYTES_MAX, PULL_BYTES_TARGET, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX,
 };
-use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Refusal, Request, Welcome};
+use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Refusal, Request, Restored, Welcome};
 use skerry_channel::pull::Cursor;
+use skerry_channel::push::receiver::Watermark;
+use skerry_channel::push::sender::Confirmed;
 use skerry_channel::{frame, message};
 use skerry_model::Origin;
 use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::Catalog;
 use crate::documents::evaluate::storage_problem;
+use crate::documents::read;
 use crate::env::executor::compute;
 use crate::node::Node;
 use crate::replication::feed::Feed;
@@ -60,25 +63,44 @@ impl Node {
             return Err(Problem::new(Kind::Refused, detail));
         }
         match request {
-            Request::Hello(hello) => Ok(self.welcome_edge(&hello)),
+            Request::Hello(hello) => self.welcome_edge(&hello).await,
             Request::Push(push) => self.push(push).await,
             Request::Pull(pull) => self.pull(pull).await,
         }
     }
 
-    fn welcome_edge(&self, hello: &Hello) -> Answer {
+    async fn welcome_edge(&self, hello: &Hello) -> Result<Answer, Problem> {
         if hello.protocol != PROTOCOL {
             let detail = format!("the core speaks sync protocol {PROTOCOL}, the edge {}", hello.protocol);
-            return Answer::Refused(Refusal { kind: Kind::Refused.name().to_owned(), detail });
+            return Ok(Answer::Refused(Refusal { kind: Kind::Refused.name().to_owned(), detail }));
         }
         let founding = self.peers().founding();
-        Answer::Welcome(Welcome {
+        let restored = match hello.timeline {
+            Some(known) if known != founding.timeline => {
+                let confirmed = self.confirmed(&hello.replica).await?;
+                Some(Restored { replay: founding.replay_edges, confirmed })
+            }
+            Some(_) | None => None,
+        };
+        Ok(Answer::Welcome(Welcome {
             cluster: founding.cluster,
             timeline: founding.timeline,
             shards: founding.shards,
             now_ms: self.clock().now_ms(),
             catalog: self.newest_local_catalog().for_edges(),
-        })
+            restored,
+        }))
+    }
+
+    /// How far the cluster has come with each of an edge's chains.
+    async fn confirmed(&self, replica: &Origin) -> Result<Vec<Option<Confirmed>>, Problem> {
+        let mut confirmed = Vec::with_capacity(self.shards().len());
+        for shard in self.shards() {
+            self.read_index(shard).await?;
+            let known = read::watermark(&shard.state.store(), replica).map_err(|error| storage_problem(&error))?;
+            confirmed.push(known.map(|Watermark { incarnation, mark, .. }| Confirmed { incarnation, mark }));
+        }
+        Ok(confirmed)
     }
 
     async fn push(&self, push: Push) -> Result<Answer, Problem> {

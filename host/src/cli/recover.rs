@@ -26,6 +26,10 @@ pub(super) struct Recover {
     /// The id of the cluster, as the command shows it: the operator's word that the other nodes are lost
     #[arg(long, value_name = "CLUSTER_ID", requires = "make_sole_member")]
     confirm: Option<ClusterId>,
+    /// Have edges offer again what the lost nodes had acknowledged of their work in the last day; without it each edge shows
+    /// that as stranded, for a person to decide
+    #[arg(long, requires = "make_sole_member")]
+    replay_edges: bool,
 }
 
 /// Why a command failed, in one sentence.
@@ -43,7 +47,7 @@ impl Recover {
         let Some(cluster) = self.confirm else {
             return Ok(output.show(&folder.report()?, report)?);
         };
-        let done = folder.make_sole_member(cluster, &SystemClock, &SystemRandom);
+        let done = folder.make_sole_member(cluster, self.replay_edges, &SystemClock, &SystemRandom);
         let recovered = patiently("recovering", done).await?;
         Ok(output.show(&recovered, outcome)?)
     }

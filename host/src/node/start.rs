@@ -471,6 +471,7 @@ fn found(options: &Options) -> (Founding, BTreeMap<NodeId, NodeAddress>) {
         timeline: Timeline::from_bytes(options.random.id()),
         shards: options.shards,
         members: options.members.clone(),
+        replay_edges: false,
     };
     (founding, options.members.iter().cloned().collect())
 }

@@ -166,14 +166,15 @@ impl Folder {
     }
 
     /// Makes the node the only member of its cluster, on a new line of history: everything that this folder holds is kept,
-    /// everything else is lost. Whoever was a member before never comes back under its id. Done already, it changes
-    /// nothing; cut short, it is finished by the next call.
+    /// everything else is lost, unless edges are to offer again what they have of it. Whoever was a member before never comes
+    /// back under its id. Done already, it changes nothing; cut short, it is finished by the next call.
     ///
     /// # Errors
     /// [`Error`]: nothing has changed unless it is [`Error::Write`], [`Error::Store`] or [`Error::Identity`].
     pub async fn make_sole_member(
         &self,
         confirmed: ClusterId,
+        replay_edges: bool,
         clock: &dyn Clock,
         random: &dyn Random,
     ) -> Result<Recovered, Error> {
@@ -184,13 +185,13 @@ impl Folder {
         let now = Scn::at_millis(clock.now_ms());
         // What is there is as it should be, unless a step of this plan says otherwise.
         let resumed = survivor.identity.recovering;
-        let current = plan::plan(&survivor, resumed.unwrap_or(survivor.timeline), now)?;
+        let current = plan::plan(&survivor, resumed.unwrap_or(survivor.timeline), replay_edges, now)?;
         if resumed.is_none() && current.endings.is_empty() {
             return Ok(Recovered::of(&current, false));
         }
         let plan = match resumed {
             Some(_) => current,
-            None => plan::plan(&survivor, Timeline::from_bytes(random.id()), now)?,
+            None => plan::plan(&survivor, Timeline::from_bytes(random.id()), replay_edges, now)?,
         };
         let identities = Identities::new(Arc::clone(&self.log), Arc::clone(&self.writer));
         let begun = Identity { recovering: Some(plan.sole.timeline), ..survivor.identity.clone() };

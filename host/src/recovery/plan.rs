@@ -20,6 +20,8 @@ pub(super) struct Sole {
     pub(super) address: NodeAddress,
     pub(super) cluster: ClusterId,
     pub(super) timeline: Timeline,
+    /// Whether edges offer again what this folder does not have.
+    pub(super) replay_edges: bool,
 }
 
 /// What is written.
@@ -43,8 +45,8 @@ pub(super) struct Ending {
 ///
 /// # Errors
 /// [`Error::Empty`], [`Error::NoMember`] and [`Error::Disagree`]: another survivor has to be taken.
-pub(super) fn plan(survivor: &Survivor, timeline: Timeline, now: Scn) -> Result<Plan, Error> {
-    let sole = sole(survivor, timeline)?;
+pub(super) fn plan(survivor: &Survivor, timeline: Timeline, replay_edges: bool, now: Scn) -> Result<Plan, Error> {
+    let sole = sole(survivor, timeline, replay_edges)?;
     let catalog = survivor.shards.first().ok_or(Error::Empty { shard: ShardId::new(0) })?;
     let mut steps = steps_ahead(catalog, &survivor.shards)?;
     let members = steps.iter().fold(catalog.reached.catalog.clone(), |catalog, step| catalog.after(step)).members;
@@ -63,13 +65,13 @@ pub(super) fn plan(survivor: &Survivor, timeline: Timeline, now: Scn) -> Result<
 }
 
 /// The node as the only member.
-fn sole(survivor: &Survivor, timeline: Timeline) -> Result<Sole, Error> {
+fn sole(survivor: &Survivor, timeline: Timeline, replay_edges: bool) -> Result<Sole, Error> {
     let node = survivor.node();
     let is_gone = survivor.shards.iter().any(|shard| shard.reached.catalog.members.is_gone(node));
     let added = survivor.shards.iter().find_map(|shard| shard.reached.catalog.members.added.get(&node));
     let in_groups = || survivor.shards.iter().find_map(|shard| shard.reached.membership.get_node(&node));
     let address = added.or_else(in_groups).filter(|_| !is_gone).ok_or(Error::NoMember { node })?;
-    Ok(Sole { node, address: address.clone(), cluster: survivor.cluster, timeline })
+    Ok(Sole { node, address: address.clone(), cluster: survivor.cluster, timeline, replay_edges })
 }
 
 /// Whether nothing has to be written to a shard.
@@ -120,6 +122,7 @@ impl Sole {
         let members = BTreeMap::from([(self.node, self.address.clone())]);
         let founding = before.founding.map(|founding| Founding {
             timeline: self.timeline,
+            replay_edges: self.replay_edges,
             members: members.clone().into_iter().collect(),
             ..founding
         });

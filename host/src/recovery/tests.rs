@@ -107,7 +107,8 @@ async fn survivor(effects: [&[Effect]; SHARDS as usize]) -> Disk {
         let entries = (0..).zip(payloads).map(|(index, payload)| Entry { log_id: id(4, index), payload });
         log.blocking_append(entries).await.unwrap();
     }
-    let founding = Founding { cluster: CLUSTER, timeline: OLD, shards: SHARDS, members: members(&[1, 2, 3]) };
+    let founding =
+        Founding { cluster: CLUSTER, timeline: OLD, shards: SHARDS, members: members(&[1, 2, 3]), replay_edges: false };
     let (node, nonce) = (NodeId::new(1), Nonce::from_bytes([9; 16]));
     let members = founding.members.iter().cloned().collect();
     let identity = Identity { node, folder: nonce, founding: Some(founding), members, founder: true, recovering: None };
@@ -124,7 +125,7 @@ fn rows(disk: &Disk) -> Vec<Row> {
 }
 
 async fn recover(folder: &Folder) -> Result<Recovered, Error> {
-    folder.make_sole_member(CLUSTER, &Fixed, &Fixed).await
+    folder.make_sole_member(CLUSTER, true, &Fixed, &Fixed).await
 }
 
 /// Node 1 is the whole cluster, on one new line of history, and everything in its log is committed.
@@ -249,7 +250,7 @@ async fn folders_that_must_not_be_recovered_are_refused() {
     }
     let disk = survivor([&[], &[]]).await;
     let before = rows(&disk);
-    let other = folder(&disk).make_sole_member(ClusterId::from_bytes([7; 16]), &Fixed, &Fixed).await;
+    let other = folder(&disk).make_sole_member(ClusterId::from_bytes([7; 16]), true, &Fixed, &Fixed).await;
     check_refused(other, &disk, &before, "not to 0707");
 
     let identity = identities(&folder(&disk)).own().unwrap().unwrap();

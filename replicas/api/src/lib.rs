@@ -12,6 +12,6 @@ pub mod guard;
 pub mod limits;
 pub mod payload;
 pub mod problem;
-mod respond;
+pub mod respond;
 pub mod routes;
 mod wire;

@@ -17,6 +17,9 @@ use crate::limits::{FALLBACK_BYTES_MAX, RETRY_AFTER_SECONDS};
 use crate::problem::{Kind, Problem};
 use crate::wire::{ListedBody, PageBody, ProblemBody, WrittenBody, headers, media};
 
+/// The media type of metrics.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if self.kind == Kind::Internal {

@@ -31,7 +31,7 @@ fn the_documented_frames_are_sent() {
     let replica: Origin = "shop".parse().unwrap();
     let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes([1; 16]) };
     let shard = ShardId::new(3);
-    let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation };
+    let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation, timeline: None };
     check("the hello", &cbor(&Request::Hello(hello)));
 
     let start = Mark::start(&replica, &incarnation, shard);

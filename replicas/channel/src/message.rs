@@ -15,6 +15,7 @@ use crate::bounded;
 use crate::change::{Chain, Mark};
 use crate::limits::{DELTAS_MAX, PULL_DOCUMENTS_MAX, PUSH_CHANGES_MAX, SHARDS_MAX};
 use crate::pull::Cursor;
+use crate::push::sender::Confirmed;
 use crate::subscription::Subscription;
 
 /// The protocol's version, stated in every hello.
@@ -53,6 +54,9 @@ pub struct Hello {
     pub replica: Origin,
     /// What it writes under.
     pub incarnation: Incarnation,
+    /// The line of history that it knows; none before the first welcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }
 
 /// What an edge needs to know of its cluster.
@@ -68,6 +72,19 @@ pub struct Welcome {
     pub now_ms: u64,
     /// Collections and plugins.
     pub catalog: Catalog,
+    /// To an edge that knows another line of history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+/// What an edge needs to find its way to a core that has been restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Whether work that the core had acknowledged and no longer has is to be offered again; else it is stranded.
+    pub replay: bool,
+    /// How far the core has come with each of the edge's chains, in the order of shards.
+    #[serde(deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
+    pub confirmed: Vec<Option<Confirmed>>,
 }
 
 /// A batch of changes of one shard, dense and in order.

@@ -16,7 +16,7 @@ use skerry_channel::subscription::{self, Subscription};
 use skerry_model::{CollectionName, Origin};
 
 use self::stranded::Stranded;
-use crate::edge::{Edge, EdgeOptions, OpenError};
+use crate::edge::{self, Edge, EdgeOptions, OpenError};
 use crate::http;
 use crate::limits;
 use crate::owner::Stopped;
@@ -41,6 +41,12 @@ pub struct Cli {
 enum Command {
     /// Run an edge replica
     Serve(Serve),
+    /// Give the copy of an edge's folder a name of its own
+    ///
+    /// Two edges that run on copies of one folder would write under one name; the second of them is held, and says so. Stop it,
+    /// give it a name of its own, and start it under that: what it has not sent goes to the core then.
+    #[command(after_help = "Example:\n  skerry-edge enrol --data ./copy --replica shop-2 --core http://127.0.0.1:7400")]
+    Enrol(Enrol),
     /// Print a document
     Get(cli::Get),
     /// Write a document
@@ -80,6 +86,35 @@ struct Serve {
     /// What to hold: a collection, or the part of it whose keys begin with a prefix; repeat it for more [default: all]
     #[arg(long, value_name = "COLLECTION[/PREFIX]")]
     subscribe: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Enrol {
+    /// The new name of this replica, unique among all edges of the cluster
+    #[arg(long)]
+    replica: Origin,
+    /// Base URL of a core node
+    #[arg(long, required = true, value_name = "URL")]
+    core: Vec<String>,
+    /// Folder of an edge that is stopped
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+impl Enrol {
+    async fn run(&self, output: Output) -> Result<(), Error> {
+        let options = EdgeOptions {
+            replica: self.replica.clone(),
+            cores: self.core.clone(),
+            data: self.data.clone(),
+            subscription: Subscription::All,
+        };
+        let enrolling = tokio::task::spawn_blocking(move || edge::enrol(options));
+        patiently("enrolling", enrolling).await.map_err(|_| OpenError::Stopping)??;
+        let (replica, data) = (&self.replica, self.data.display());
+        output.note(&format!("{data} is replica {replica} now: start it with --replica {replica}"));
+        Ok(())
+    }
 }
 
 /// Why a command failed.
@@ -135,6 +170,7 @@ async fn run_command(cli: &Cli) -> Result<(), Error> {
     let client = || cli.remote.client(DEFAULT_URL);
     match &cli.command {
         Command::Serve(serve) => Box::pin(serve.run(output)).await,
+        Command::Enrol(enrol) => enrol.run(output).await,
         Command::Get(get) => Ok(get.run(&client()?, output).await?),
         Command::Put(put) => Ok(put.run(&client()?, output).await?),
         Command::Delete(delete) => Ok(delete.run(&client()?, output).await?),

@@ -66,6 +66,12 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// No edge has run on the folder.
+    #[error("there is no edge's data in {}: name the folder that skerry-edge serve had as --data", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// What is in the database.
     #[error(transparent)]
     Replica(#[from] replica::Error),
@@ -378,6 +384,20 @@ async fn watch_disk(headroom: Arc<Headroom>, owner: Owner) {
         () = owner.stopped().cancelled() => {}
         () = every => {}
     }
+}
+
+/// Makes the folder of an edge that is stopped that of another replica: what to do with a copy of a folder, or with one that
+/// is held because a copy is at work. What waits in it is sent under the new name. Blocks.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn enrol(options: EdgeOptions) -> Result<(), OpenError> {
+    let path = options.data.join("edge");
+    if !path.exists() {
+        return Err(OpenError::NoFolder { path: options.data });
+    }
+    let headroom = Arc::new(Headroom::new(Arc::new(Folder::new(options.data.clone()))));
+    Ok(Replica::enrol(parts(options, headroom)?.replica)?.close()?)
 }
 
 /// The parts that the operating system gives.

@@ -22,7 +22,7 @@ mod table;
 pub mod wire;
 
 pub use core_client::Error as CoreError;
-pub use edge::{Edge, EdgeOptions, OpenError, Parts};
+pub use edge::{Edge, EdgeOptions, OpenError, Parts, enrol};
 pub use keys::Error as RowError;
 pub use keys::outbox::Operation;
 pub use owner::{Runs, Stopped};

@@ -36,12 +36,14 @@ mod base;
 mod document;
 mod fork;
 mod install;
+mod kept;
 pub(crate) mod known;
 mod live;
 mod outbox;
 mod read;
 mod shown;
 mod stranded;
+mod timeline;
 mod upkeep;
 mod write;
 
@@ -154,6 +156,8 @@ pub struct Replica {
     components: BTreeSet<PluginDigest>,
     audit: Audit,
     tally: Tally,
+    /// When the oldest kept change was acknowledged, in milliseconds since 1970, as far as is known.
+    oldest_kept_ms: Option<u64>,
     stranded: u64,
     next_position: u64,
 }
@@ -201,6 +205,10 @@ pub struct Counts {
     pub stranded: u64,
     /// Whether the first copy is complete.
     pub copied: bool,
+    /// Whether a restored core's content is being copied; nothing is sent of a shard before.
+    pub returning: bool,
+    /// Whether this is one of two copies of a folder, and sends nothing until it is enrolled anew.
+    pub held: bool,
     /// Whether the core has ever been reached.
     pub enrolled: bool,
     /// Views of the core's that were others when they were computed here; more than 0 is an alarm.
@@ -214,16 +222,43 @@ impl Replica {
     /// # Errors
     /// [`Error`].
     pub fn open(options: Options) -> Result<Self, Error> {
+        Self::open_as(options, false)
+    }
+
+    /// Opens a copy of another replica's folder, or one that is held, as a replica of its own: what waits in it is made again
+    /// under the new name. Commits.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn enrol(options: Options) -> Result<Self, Error> {
+        let mut enrolled = Self::open_as(options, true)?;
+        for id in enrolled.shards.keys().copied().collect::<Vec<_>>() {
+            enrolled.remake(id)?;
+        }
+        enrolled.commit()?;
+        Ok(enrolled)
+    }
+
+    fn open_as(options: Options, anew: bool) -> Result<Self, Error> {
         let Options { replica, core, subscription, database, clock, random, resolvers } = options;
         let table = Table::new(database);
         let stored = table.get(&keys::identity::key())?.map(|row| keys::identity::decode(&row)).transpose()?;
-        if let Some(stored) = stored.as_ref().filter(|stored| stored.replica != replica) {
+        if let Some(stored) = stored.as_ref().filter(|stored| stored.replica != replica && !anew) {
             return Err(Error::OtherReplica { stored: stored.replica.clone(), given: replica });
         }
         let clean = table.get(&keys::clean_stop::key())?.is_some();
         let new_incarnation = |number| Incarnation { number, nonce: Nonce::from_bytes(random.id()) };
         let identity = match stored {
-            None => Identity { replica, incarnation: new_incarnation(1), home: None, clock_offset_ms: 0 },
+            None => Identity {
+                replica,
+                incarnation: new_incarnation(1),
+                home: None,
+                clock_offset_ms: 0,
+                left: Vec::new(),
+                forked_ms: None,
+                held: false,
+            },
+            Some(stored) if anew => stored.anew(replica, new_incarnation(1)),
             Some(stored) if clean => stored,
             Some(stored) => {
                 let incarnation = new_incarnation(stored.incarnation.number + 1);
@@ -254,10 +289,14 @@ impl Replica {
             components: BTreeSet::new(),
             audit: Audit::default(),
             tally: tally.unwrap_or_default(),
+            oldest_kept_ms: Some(0),
             stranded: 0,
             next_position: 1,
         };
         opened.make_engines();
+        if anew {
+            opened.forget_confirmed()?;
+        }
         opened.load()?;
         opened.table.put(keys::identity::key(), keys::identity::encode(&opened.identity));
         opened.table.delete(keys::clean_stop::key());
@@ -305,6 +344,17 @@ impl Replica {
         self.load_upkeep()
     }
 
+    /// The chains of another name are not this replica's.
+    fn forget_confirmed(&mut self) -> Result<(), Error> {
+        let mut rows = Vec::new();
+        self.table.for_each(keys::confirmed::all(), |key, _| {
+            rows.push(key);
+            Ok::<_, Error>(())
+        })?;
+        rows.into_iter().for_each(|key| self.table.delete(key));
+        Ok(())
+    }
+
     fn load_shards(&mut self, home: Home) -> Result<(), Error> {
         self.shards = (0..home.shards).map(ShardId::new).map(|id| (id, self.new_shard(id, home.timeline))).collect();
         let (incarnation, replica) = (self.identity.incarnation, self.identity.replica.clone());
@@ -341,7 +391,7 @@ impl Replica {
         Shard {
             sender: Sender::new(self.identity.replica.clone(), id, None),
             confirmed: None,
-            standing: Standing { cursor, recopy: false },
+            standing: Standing { cursor, recopy: false, returning: false },
             next_sequence: 1,
             waiting: 0,
             waiting_bytes: 0,
@@ -390,6 +440,8 @@ impl Replica {
             unsent_bytes: self.unsent_bytes(),
             stranded: self.stranded,
             copied: !self.shards.is_empty() && self.shards.values().all(copied),
+            returning: self.shards.values().any(|shard| shard.standing.returning),
+            held: self.identity.held,
             enrolled: self.identity.home.is_some(),
             divergences: self.audit.divergences,
         }
@@ -416,6 +468,10 @@ impl Replica {
             (true, false) => self.tally.documents = self.tally.documents.saturating_sub(1),
             (true, true) | (false, false) => return,
         }
+        self.put_tally();
+    }
+
+    fn put_tally(&mut self) {
         self.table.put(keys::tally::key(), keys::tally::encode(&self.tally));
     }
 

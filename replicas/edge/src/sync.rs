@@ -39,15 +39,29 @@ pub enum Error {
         /// The core's.
         found: ClusterId,
     },
-    /// The core has been restored.
-    #[error(
-        "the core has been restored and is on timeline {timeline}, which this edge cannot follow yet: it goes on reading \
-         and writing here, and keeps what it has not sent"
-    )]
+    /// The core has been restored: the next hello follows it.
+    #[error("the core has been restored and is on timeline {timeline}: following it")]
     OtherTimeline {
         /// The core's line of history.
         timeline: Timeline,
     },
+    /// The core is one that was left behind by a restore.
+    #[error(
+        "the core at {core} is on timeline {timeline}, which this edge has left for that of a restored core: name one of \
+         the restored cluster"
+    )]
+    Left {
+        /// The core.
+        core: String,
+        /// Its line of history.
+        timeline: Timeline,
+    },
+    /// Two copies of this edge's folder are at work.
+    #[error(
+        "another copy of this edge's folder writes to the core too: what is written here is kept and not sent until \
+         `skerry-edge enrol` has given this copy a name of its own"
+    )]
+    Held,
     /// A document came out differently here.
     #[error("a document of shard {shard} did not come out as the core has it: the shard is copied anew")]
     Diverged {
@@ -78,6 +92,9 @@ impl Exchange {
     /// Says who is there, and takes the welcome.
     pub(crate) async fn hello(&self) -> Result<(), Error> {
         let hello = self.owner.run(|replica| Ok(replica.hello())).await?;
+        if self.owner.counts().borrow().held {
+            return Err(Error::Held);
+        }
         let sent_ms = self.clock.now_ms();
         let welcome = match self.core.exchange(&Request::Hello(hello), Duration::ZERO).await? {
             Answer::Welcome(welcome) => welcome,
@@ -85,7 +102,12 @@ impl Exchange {
             Answer::Pushed(_) | Answer::Pulled(_) => return Err(Error::OutOfPlace { question: "hello" }),
         };
         match self.owner.run(move |replica| replica.welcomed(welcome, sent_ms)).await? {
-            Welcomed::Home => Ok(()),
+            Welcomed::Home | Welcomed::Returning => Ok(()),
+            Welcomed::Left(timeline) => {
+                let core = self.core.url();
+                self.core.turn_away();
+                Err(Error::Left { core, timeline })
+            }
             Welcomed::OtherCluster { own, found } => {
                 self.core.turn_away();
                 Err(Error::OtherCluster { own, found })
@@ -126,6 +148,7 @@ impl Exchange {
         tracing::debug!(shard = shard.get(), changes, ?settled, "pushed");
         match settled {
             Settled::OtherTimeline(timeline) => Err(Error::OtherTimeline { timeline }),
+            Settled::Held => Err(Error::Held),
             Settled::Nothing | Settled::Judged { .. } | Settled::Forked { .. } => Ok(()),
         }
     }
@@ -198,6 +221,10 @@ impl Exchange {
         self.hello().await?;
         self.fetch_components().await?;
         let mut counts = self.owner.counts();
+        // What waits for a restored core is made again on its content first.
+        while counts.borrow_and_update().returning {
+            self.pull(0).await?;
+        }
         while counts.borrow_and_update().unsent > 0 {
             let ready = self.ready_shards().await?;
             if ready.is_empty() {

@@ -167,6 +167,12 @@ pub fn pointer<S: AsRef<str>>(steps: &[S]) -> String {
     })
 }
 
+/// The steps of a JSON Pointer (RFC 6901).
+#[must_use]
+pub fn steps(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
 /// One replacement that turns some bytes into others: how views travel, so that an edit costs its own size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Splice {

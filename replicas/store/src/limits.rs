@@ -29,6 +29,9 @@ pub const SCAN_STEP_ROWS: usize = 1_024;
 pub const DISK_FREE_PERCENT_MIN: u64 = 5;
 /// What must be free on a small disk for writes to be taken, in bytes.
 pub const DISK_FREE_BYTES_MIN: u64 = 1 << 30;
+/// What is enough on a large one, in bytes: several times what a node still writes once it takes no more (records under
+/// way, its overlay, journals and a compaction).
+pub const DISK_FREE_BYTES_ENOUGH: u64 = 4 << 30;
 /// How much more must be free before a disk that was nearly full takes writes again, in hundredths of what must be.
 pub const DISK_SPARE_PERCENT: u64 = 10;
 /// How often somebody looks how much room a disk has.

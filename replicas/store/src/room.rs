@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{DISK_FREE_BYTES_MIN, DISK_FREE_PERCENT_MIN, DISK_SPARE_PERCENT};
+use crate::limits::{DISK_FREE_BYTES_ENOUGH, DISK_FREE_BYTES_MIN, DISK_FREE_PERCENT_MIN, DISK_SPARE_PERCENT};
 
 /// The room of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +21,10 @@ pub struct Room {
 }
 
 impl Room {
-    /// What must be free, in bytes: 5 % of the disk, and never less than 1 GiB.
+    /// What must be free, in bytes: 5 % of the disk, from 1 to 4 GiB.
     #[must_use]
     pub fn free_min(self) -> u64 {
-        (self.total / 100 * DISK_FREE_PERCENT_MIN).max(DISK_FREE_BYTES_MIN)
+        (self.total / 100 * DISK_FREE_PERCENT_MIN).clamp(DISK_FREE_BYTES_MIN, DISK_FREE_BYTES_ENOUGH)
     }
 
     /// Whether it is too little, where it was or was not at the last look.
@@ -153,14 +153,16 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     #[test]
-    fn five_percent_must_be_free_and_a_gibibyte() {
+    fn five_percent_must_be_free_from_one_to_four_gibibytes() {
         let check = |total: u64, free: u64, was_low: bool, expected: bool| {
             assert_eq!(Room { free, total }.is_low(was_low), expected, "{free} of {total}, {was_low}");
         };
         check(10 * GIB, GIB, false, false);
         check(10 * GIB, GIB - 1, false, true);
-        check(100 * GIB, 5 * GIB - 1, false, true);
-        check(100 * GIB, 5 * GIB, false, false);
+        check(40 * GIB, 2 * GIB - 1024, false, true);
+        check(40 * GIB, 2 * GIB, false, false);
+        check(1000 * GIB, 4 * GIB - 1, false, true);
+        check(1000 * GIB, 4 * GIB, false, false);
         // Once low, a little more.
         check(10 * GIB, GIB, true, true);
         check(10 * GIB, GIB + GIB / 10, true, false);

@@ -76,4 +76,7 @@ pub struct Founding {
     pub shards: u16,
     /// The nodes that it began with.
     pub members: Vec<(NodeId, NodeAddress)>,
+    /// Whether edges offer again what a core of the line before had acknowledged and this one does not have.
+    #[serde(default)]
+    pub replay_edges: bool,
 }

@@ -89,6 +89,12 @@ impl Sender {
         self.in_flight.is_some()
     }
 
+    /// What the batch on its way was written under.
+    #[must_use]
+    pub fn sent(&self) -> Option<Incarnation> {
+        self.in_flight.as_ref().map(|push| push.incarnation)
+    }
+
     /// One step.
     #[must_use]
     pub fn step(self, message: Message<'_>) -> (Self, Option<Effect>) {
@@ -157,15 +163,23 @@ impl Sender {
         if incarnation != *sent {
             return (self, Some(Effect::Fork));
         }
-        let own = outbox.iter().take_while(|waiting| waiting.incarnation == *sent);
-        let marks = own.scan(self.before(sent), |at, waiting| {
+        let confirmed = Confirmed { incarnation, mark };
+        match self.reached(outbox, &confirmed) {
+            0 => (self, Some(Effect::Fork)),
+            taken => self.settle(confirmed, vec![Verdict::Accepted; taken]),
+        }
+    }
+
+    /// How many of the first changes of the outbox a place on their chain covers; 0 where it is none of it.
+    #[must_use]
+    pub fn reached(&self, outbox: &[Waiting], place: &Confirmed) -> usize {
+        let before = outbox.iter().take_while(|waiting| waiting.incarnation.number < place.incarnation.number).count();
+        let own = outbox[before..].iter().take_while(|waiting| waiting.incarnation == place.incarnation);
+        let marks = own.scan(self.before(&place.incarnation), |at, waiting| {
             *at = at.then(&waiting.change);
             Some(*at)
         });
-        match marks.enumerate().find(|(_, at)| *at == mark) {
-            Some((at, _)) => self.settle(Confirmed { incarnation, mark }, vec![Verdict::Accepted; at + 1]),
-            None => (self, Some(Effect::Fork)),
-        }
+        marks.enumerate().find(|(_, at)| *at == place.mark).map_or(0, |(at, _)| before + at + 1)
     }
 
     fn settle(mut self, confirmed: Confirmed, verdicts: Vec<Verdict>) -> (Self, Option<Effect>) {

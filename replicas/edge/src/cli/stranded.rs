@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
+use std::pin::pin;
 
 use clap::{Args, Subcommand};
+use futures::stream::{self, Stream, TryStreamExt};
 use serde::Serialize;
 use skerry_api::bodies::{StrandedAction, StrandedOutcome, StrandedWork, Wanted};
 use skerry_api::cli::{Output, Table, patiently, plain, utc};
-use skerry_api::client::Client;
+use skerry_api::client::{self, Client};
 
 use super::Error;
 use crate::limits::STRANDED_PAGE_MAX;
@@ -79,24 +81,32 @@ impl Stranded {
     }
 }
 
+/// Page after page of it.
+fn pages<'a>(
+    client: &'a Client,
+    doing: &'static str,
+) -> impl Stream<Item = Result<Vec<StrandedWork>, client::Error>> + 'a {
+    stream::try_unfold(Some(None::<String>), move |at| async move {
+        let Some(after) = at else { return Ok(None) };
+        let page = patiently(doing, client.stranded(after.as_deref(), STRANDED_PAGE_MAX)).await?;
+        Ok(Some((page.stranded, page.after.map(Some))))
+    })
+}
+
 async fn list(client: &Client, output: Output) -> Result<(), Error> {
-    let (mut after, mut found) = (None, 0);
-    loop {
-        let page = patiently("reading", client.stranded(after.as_deref(), STRANDED_PAGE_MAX)).await?;
-        found += page.stranded.len();
+    let mut pages = pin!(pages(client, "reading"));
+    let mut found = 0;
+    while let Some(page) = pages.try_next().await? {
+        found += page.len();
         if output.is_json() {
-            page.stranded.iter().try_for_each(|work| output.show(work, |_| String::new()))?;
-        } else if !page.stranded.is_empty() {
+            page.iter().try_for_each(|work| output.show(work, |_| String::new()))?;
+        } else if !page.is_empty() {
             let mut table = Table::new(&["ID", "DOCUMENT", "WRITTEN", "WANTED", "REFUSED"]);
-            for work in &page.stranded {
+            for work in &page {
                 let (wanted, _) = wanted(&work.wanted);
                 table.row([&work.id, &document(work), &utc(work.time), &wanted, &plain(&work.detail)]);
             }
             output.line(&table.to_string())?;
-        }
-        after = page.after;
-        if after.is_none() {
-            break;
         }
     }
     if found == 0 {
@@ -107,19 +117,16 @@ async fn list(client: &Client, output: Output) -> Result<(), Error> {
 
 /// Writes all of it out, and says how many lines that were.
 async fn export(client: &Client, out: &mut impl io::Write) -> Result<usize, Error> {
-    let (mut after, mut written) = (None, 0);
-    loop {
-        let page = patiently("exporting", client.stranded(after.as_deref(), STRANDED_PAGE_MAX)).await?;
-        for work in &page.stranded {
+    let mut pages = pin!(pages(client, "exporting"));
+    let mut written = 0;
+    while let Some(page) = pages.try_next().await? {
+        for work in &page {
             serde_json::to_writer(&mut *out, work).map_err(io::Error::from)?;
             writeln!(out)?;
-            written += 1;
         }
-        after = page.after;
-        if after.is_none() {
-            return Ok(written);
-        }
+        written += page.len();
     }
+    Ok(written)
 }
 
 impl Which {
@@ -136,15 +143,8 @@ impl Which {
 
 /// The ids of all of it.
 async fn all(client: &Client) -> Result<Vec<String>, Error> {
-    let (mut ids, mut after) = (Vec::new(), None);
-    loop {
-        let page = patiently("reading", client.stranded(after.as_deref(), STRANDED_PAGE_MAX)).await?;
-        ids.extend(page.stranded.into_iter().map(|work| work.id));
-        after = page.after;
-        if after.is_none() {
-            return Ok(ids);
-        }
-    }
+    let ids = pages(client, "reading").map_ok(|page| page.into_iter().map(|work| work.id).collect::<Vec<_>>());
+    Ok(ids.try_concat().await?)
 }
 
 /// `false` when the edge refuses that for this one.

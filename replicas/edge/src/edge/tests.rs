@@ -27,7 +27,7 @@ type SharedCore = Arc<Mutex<Core>>;
 async fn answer(State(core): State<SharedCore>, body: Bytes) -> Bytes {
     let request: Request = frame::decode(&body).unwrap();
     let answer = match request {
-        Request::Hello(_) => Answer::Welcome(core.lock().welcome()),
+        Request::Hello(hello) => Answer::Welcome(core.lock().welcome(&hello)),
         Request::Push(push) => Answer::Pushed(core.lock().push(&push)),
         Request::Pull(pull) => {
             let mut waited = 0;

@@ -9,10 +9,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use skerry_api::problem::{Kind, Problem};
+use skerry_api::respond::OPEN_METRICS;
 
 use crate::edge::Edge;
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) fn routes(edge: Edge) -> Router {
     Router::new().route("/metrics", get(show)).with_state(edge)

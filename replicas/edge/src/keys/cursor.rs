@@ -17,6 +17,9 @@ pub(crate) struct Standing {
     pub(crate) cursor: Cursor,
     /// Whether the copy in progress is not the first: what it does not mention has gone.
     pub(crate) recopy: bool,
+    /// Whether the copy in progress is of a restored core: what waits is made again on it, and sent no sooner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) returning: bool,
 }
 
 pub(crate) fn all() -> KeyRange {
@@ -59,7 +62,7 @@ mod tests {
             subscription: Subscription::All.digest(),
             position: Position::Copy { feed_after: version, after },
         };
-        let standing = Standing { cursor, recopy: true };
+        let standing = Standing { cursor, recopy: true, returning: false };
         check_golden(&key(shard), "200002");
         check_golden(
             &encode(&standing),

@@ -19,6 +19,22 @@ pub(crate) struct Identity {
     pub(crate) home: Option<Home>,
     /// How far the core's clock is ahead of this edge's, in milliseconds.
     pub(crate) clock_offset_ms: i64,
+    /// Lines of history that the cluster has left, as far as this edge followed them; the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left: Vec<Timeline>,
+    /// When another copy of this folder was last noticed, in milliseconds since 1970 of this edge's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forked_ms: Option<u64>,
+    /// Whether it was noticed so often that this copy sends nothing until it is enrolled anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) held: bool,
+}
+
+impl Identity {
+    /// The same folder as a replica of its own.
+    pub(crate) fn anew(self, replica: Origin, incarnation: Incarnation) -> Self {
+        Self { replica, incarnation, forked_ms: None, held: false, ..self }
+    }
 }
 
 /// What an edge learns of its cluster at the first start.
@@ -57,6 +73,9 @@ mod tests {
             incarnation: incarnation(),
             home: Some(home),
             clock_offset_ms: -5,
+            left: Vec::new(),
+            forked_ms: None,
+            held: false,
         };
         check_golden(&key(), "01");
         check_golden(

@@ -10,6 +10,7 @@ pub(crate) mod cursor;
 pub(crate) mod head;
 pub(crate) mod history;
 pub(crate) mod identity;
+pub(crate) mod kept;
 pub(crate) mod outbox;
 pub(crate) mod plugin;
 pub(crate) mod provisional;
@@ -47,6 +48,7 @@ enum Kind {
     Outbox = 0x40,
     Accepted = 0x41,
     Stranded = 0x42,
+    Kept = 0x43,
 }
 
 /// The format of every value.
@@ -115,10 +117,7 @@ impl Kind {
     }
 
     fn slot(self, row: &'static str, key: &[u8]) -> Result<Slot, Error> {
-        let (shard, rest) = number(row, self.after(row, key)?)?;
-        let (position, rest) = number(row, rest)?;
-        at_end(row, rest)?;
-        Ok(Slot { shard: ShardId::new(u16::from_be_bytes(shard)), position: u64::from_be_bytes(position) })
+        slot(row, self.after(row, key)?)
     }
 
     fn after<'k>(self, row: &'static str, key: &'k [u8]) -> Result<&'k [u8], Error> {
@@ -133,6 +132,13 @@ fn number<'k, const N: usize>(row: &'static str, key: &'k [u8]) -> Result<([u8; 
     let (number, rest) =
         key.split_first_chunk::<N>().ok_or_else(|| Error { row, reason: "its key is too short".to_owned() })?;
     Ok((*number, rest))
+}
+
+fn slot(row: &'static str, key: &[u8]) -> Result<Slot, Error> {
+    let (shard, rest) = number(row, key)?;
+    let (position, rest) = number(row, rest)?;
+    at_end(row, rest)?;
+    Ok(Slot { shard: ShardId::new(u16::from_be_bytes(shard)), position: u64::from_be_bytes(position) })
 }
 
 fn at_end(row: &'static str, rest: &[u8]) -> Result<(), Error> {

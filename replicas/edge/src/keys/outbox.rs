@@ -8,7 +8,7 @@ use skerry_model::document::View;
 use skerry_model::{Incarnation, ShardId};
 use skerry_store::KeyRange;
 
-use super::{Error, Kind, Slot, decode_value, encode_value};
+use super::{Error, Kind, Place, Slot, decode_value, encode_value};
 
 const ROW: &str = "outbox";
 
@@ -61,6 +61,12 @@ impl Entry {
     /// What the change frame says.
     pub(crate) fn change(&self) -> Result<Change, Error> {
         Change::decode(&self.change).map_err(|error| Error { row: ROW, reason: error.to_string() })
+    }
+
+    /// The document.
+    pub(crate) fn place(&self) -> Result<Place, Error> {
+        let change = self.change()?;
+        Ok(Place { collection: change.collection, key: change.key })
     }
 }
 

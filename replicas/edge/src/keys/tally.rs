@@ -12,6 +12,9 @@ const ROW: &str = "tally";
 pub(crate) struct Tally {
     /// Documents that a reader finds.
     pub(crate) documents: u64,
+    /// What is kept of acknowledged changes, in bytes.
+    #[serde(default)]
+    pub(crate) kept_bytes: u64,
 }
 
 pub(crate) fn key() -> Bytes {
@@ -33,9 +36,9 @@ mod tests {
 
     #[test]
     fn golden() {
-        let tally = Tally { documents: 300 };
+        let tally = Tally { documents: 300, kept_bytes: 5 };
         check_golden(&key(), "04");
-        check_golden(&encode(&tally), "01a169646f63756d656e747319012c");
+        check_golden(&encode(&tally), "01a269646f63756d656e747319012c6a6b6570745f627974657305");
         assert_eq!(decode(&encode(&tally)).unwrap(), tally);
     }
 }

@@ -251,6 +251,7 @@ impl Replica {
         match pending.phase {
             Phase::Accepted => {
                 self.table.delete(keys::accepted::key(pending.slot));
+                self.keep(pending.slot, &entry);
                 self.forget_pending(place, pending.slot);
             }
             Phase::Waiting if !entry.covered => {

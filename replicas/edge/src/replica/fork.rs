@@ -17,6 +17,7 @@ use super::outbox::Settled;
 use super::{Answer, Error, Replica};
 use crate::keys::outbox::{Entry, Operation};
 use crate::keys::{self, Place};
+use crate::limits;
 
 /// What making an operation again came to.
 pub(super) enum Again {
@@ -27,14 +28,49 @@ pub(super) enum Again {
 }
 
 impl Replica {
-    /// Makes what waits in a shard again. `known` is the incarnation that the core has seen of this replica.
-    pub(super) fn fork(&mut self, id: ShardId, known: Option<Incarnation>) -> Result<Settled, Error> {
+    /// Another copy has written in a shard: makes what waits in it again. `sent` is what the batch was written under, `known`
+    /// the incarnation that the core has seen of this replica.
+    pub(super) fn fork(
+        &mut self,
+        id: ShardId,
+        sent: Option<Incarnation>,
+        known: Option<Incarnation>,
+    ) -> Result<Settled, Error> {
+        // One copy forks in shard after shard, each time under the incarnation that it was copied with.
+        if sent == Some(self.identity.incarnation) && self.notice_fork() {
+            return Ok(Settled::Held);
+        }
         self.take_incarnation(known);
+        tracing::warn!(
+            replica = %self.identity.replica, shard = id.get(), incarnation = self.identity.incarnation.number,
+            "another copy of this edge's folder has written to the core: going on under a new incarnation"
+        );
+        self.remake(id)
+    }
+
+    /// `true` when there have been too many forks of late, so that this copy is held.
+    fn notice_fork(&mut self) -> bool {
+        let now = self.clock.now_ms();
+        let again = |before: u64| now.abs_diff(before) < limits::FORKS_WITHIN_MS;
+        self.identity.held = self.identity.forked_ms.is_some_and(again);
+        self.identity.forked_ms = Some(now);
+        self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
+        if self.identity.held {
+            tracing::error!(replica = %self.identity.replica, "two copies of this edge's folder are at work: this one sends nothing more");
+        }
+        self.identity.held
+    }
+
+    /// Makes what waits in a shard again under the present incarnation, on what the core has published and accepted.
+    pub(super) fn remake(&mut self, id: ShardId) -> Result<Settled, Error> {
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.next_sequence = 1;
+        }
         let everything = Limit { rows: usize::MAX, bytes: usize::MAX };
         let entries = self.entries(&keys::outbox::of_shard(id), everything)?;
         let mut places = BTreeSet::new();
         for (slot, entry, bytes) in &entries {
-            let place = place(entry)?;
+            let place = entry.place()?;
             self.take_waiting(*slot, *bytes);
             self.forget_pending(&place, *slot);
             self.live.forget(&place);
@@ -43,7 +79,7 @@ impl Replica {
         let (mut again, mut stranded) = (0, 0);
         let mut documents: BTreeMap<Place, Box<dyn MergeDocument>> = BTreeMap::new();
         for (slot, entry, _) in entries {
-            let place = place(&entry)?;
+            let place = entry.place()?;
             let time_ms = entry.change()?.time_ms;
             match self.make_again(id, &place, documents.get(&place).map(AsRef::as_ref), &entry, time_ms)? {
                 Again::Made(document, made) => {
@@ -70,16 +106,12 @@ impl Replica {
     }
 
     /// The incarnation after every one that this edge or the core has seen.
-    fn take_incarnation(&mut self, known: Option<Incarnation>) {
+    pub(super) fn take_incarnation(&mut self, known: Option<Incarnation>) {
         let own = self.identity.incarnation;
         let last = known.map_or(own.number, |known| known.number.max(own.number));
         self.identity.incarnation = Incarnation { number: last + 1, nonce: Nonce::from_bytes(self.random.id()) };
         self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
         self.shards.values_mut().for_each(|shard| shard.next_sequence = 1);
-        tracing::warn!(
-            replica = %self.identity.replica, from = own.number, to = last + 1,
-            "another copy of this edge's folder has written to the core: going on under a new incarnation"
-        );
     }
 
     /// Makes one operation again at a time, on `document` where operations before it were made already.
@@ -154,9 +186,4 @@ fn apply_again(
     let author = replica.author();
     let context = WriteContext { author: &author, time_ms, number: Some(number), base: None, seen: seen.as_ref() };
     Ok(document.apply(&write, &context)?)
-}
-
-fn place(entry: &Entry) -> Result<Place, Error> {
-    let change = entry.change()?;
-    Ok(Place { collection: change.collection, key: change.key })
 }

@@ -28,8 +28,12 @@ pub enum Welcomed {
         /// The cluster that answered.
         found: ClusterId,
     },
-    /// The core has been restored; nothing was taken.
+    /// The core has been restored. What it no longer has is stranded or waits to be sent again, and its content is copied.
+    Returning,
+    /// The core is on another line of history and does not say how far it has come with this edge: to be asked again.
     OtherTimeline(Timeline),
+    /// This edge has left the core's line of history for a later one; nothing was taken.
+    Left(Timeline),
 }
 
 /// What became of a batch.
@@ -81,7 +85,13 @@ impl Replica {
             Some(own) if own.cluster != found.cluster => {
                 return Ok(Welcomed::OtherCluster { own: own.cluster, found: found.cluster });
             }
-            Some(own) if own.timeline != found.timeline => return Ok(Welcomed::OtherTimeline(found.timeline)),
+            Some(_) if self.identity.left.contains(&found.timeline) => return Ok(Welcomed::Left(found.timeline)),
+            Some(own) if own.timeline != found.timeline => {
+                let Some(restored) = &welcome.restored else { return Ok(Welcomed::OtherTimeline(found.timeline)) };
+                self.set_clock(sent_ms, welcome.now_ms);
+                self.follow(found, restored, welcome.catalog)?;
+                return Ok(Welcomed::Returning);
+            }
             Some(_) => {}
             None => {
                 self.identity.home = Some(found);
@@ -90,13 +100,18 @@ impl Replica {
                 self.known = Arc::new((*self.known).clone().with_home(found));
             }
         }
-        // The answer was written about half way between sending and now.
-        let middle = sent_ms / 2 + self.clock.now_ms() / 2;
-        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
-        self.identity.clock_offset_ms = signed(welcome.now_ms).saturating_sub(signed(middle));
+        self.set_clock(sent_ms, welcome.now_ms);
         self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
         self.take_catalog(welcome.catalog)?;
         Ok(Welcomed::Home)
+    }
+
+    /// Corrects this edge's clock by the core's, in milliseconds since 1970.
+    fn set_clock(&mut self, sent_ms: u64, core_ms: u64) {
+        // The answer was written about half way between sending and now.
+        let middle = sent_ms / 2 + self.clock.now_ms() / 2;
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        self.identity.clock_offset_ms = signed(core_ms).saturating_sub(signed(middle));
     }
 
     /// What to ask the core for news, once it has been reached.
@@ -133,9 +148,14 @@ impl Replica {
         if catalog.version <= self.known.catalog && !first {
             return Ok(());
         }
+        self.replace_catalog(&catalog)
+    }
+
+    /// Takes a catalog, whatever its version.
+    pub(super) fn replace_catalog(&mut self, catalog: &Catalog) -> Result<(), Error> {
         let before = self.known.clone();
-        self.table.put(keys::catalog::key(), keys::catalog::encode(&catalog));
-        self.known = Arc::new((*before).clone().with_catalog(&catalog));
+        self.table.put(keys::catalog::key(), keys::catalog::encode(catalog));
+        self.known = Arc::new((*before).clone().with_catalog(catalog));
         self.make_engines();
         self.catalog_changed(&before)
     }
@@ -159,7 +179,7 @@ impl Replica {
             Err(Refused::Diverged) => {
                 let mut cursor = standing.cursor;
                 cursor.position = Position::Start;
-                self.stand(id, Standing { cursor, recopy: true });
+                self.stand(id, Standing { cursor, recopy: true, ..standing });
                 return Ok(Installed::Diverged);
             }
         };
@@ -172,11 +192,16 @@ impl Replica {
             self.take_document(document)?;
         }
         let copied = matches!(batch.to.position, Position::Feed { .. });
-        self.stand(id, Standing { recopy: standing.recopy && !copied, cursor: batch.to });
+        let [recopy, returning] = [standing.recopy, standing.returning].map(|so_far| so_far && !copied);
+        self.stand(id, Standing { cursor: batch.to, recopy, returning });
+        if standing.returning && copied {
+            let remade = self.remake(id)?;
+            tracing::info!(shard = id.get(), ?remade, "the restored core's content is here");
+        }
         Ok(Installed::Taken { documents, more: batch.more })
     }
 
-    fn stand(&mut self, id: ShardId, standing: Standing) {
+    pub(super) fn stand(&mut self, id: ShardId, standing: Standing) {
         self.table.put(keys::cursor::key(id), keys::cursor::encode(&standing));
         if let Some(shard) = self.shards.get_mut(&id) {
             shard.standing = standing;

@@ -47,6 +47,10 @@ impl LiveDocuments {
         }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub(crate) fn forget(&mut self, place: &Place) {
         self.0.remove(place);
     }

@@ -8,7 +8,7 @@ use skerry_channel::push::sender::{Confirmed, Effect, Message, Sender, Waiting};
 use skerry_model::{Incarnation, ShardId, Timeline};
 use skerry_store::{KeyRange, Limit};
 
-use super::{Error, Pending, Phase, Replica};
+use super::{Error, Pending, Phase, Replica, Shard};
 use crate::keys::outbox::Entry;
 use crate::keys::{self, Place, Slot};
 
@@ -33,6 +33,8 @@ pub enum Settled {
     },
     /// The core is on another line of history; nothing was taken out.
     OtherTimeline(Timeline),
+    /// Two copies of this folder are at work: this one sends nothing more until it is enrolled anew.
+    Held,
 }
 
 impl Replica {
@@ -40,13 +42,17 @@ impl Replica {
     #[must_use]
     pub fn hello(&self) -> Hello {
         let (replica, incarnation) = (self.identity.replica.clone(), self.identity.incarnation);
-        Hello { protocol: PROTOCOL, replica, incarnation }
+        Hello { protocol: PROTOCOL, replica, incarnation, timeline: self.identity.home.map(|home| home.timeline) }
     }
 
     /// Shards with changes that wait and no batch on its way.
     #[must_use]
     pub fn ready_shards(&self) -> Vec<ShardId> {
-        let ready = self.shards.iter().filter(|(_, shard)| shard.waiting > 0 && !shard.sender.is_waiting());
+        if self.identity.held {
+            return Vec::new();
+        }
+        let may_send = |shard: &Shard| !shard.sender.is_waiting() && !shard.standing.returning;
+        let ready = self.shards.iter().filter(|(_, shard)| shard.waiting > 0 && may_send(shard));
         ready.map(|(id, _)| *id).collect()
     }
 
@@ -56,7 +62,10 @@ impl Replica {
     /// # Errors
     /// [`Error`].
     pub fn next_push(&mut self, id: ShardId) -> Result<Option<Push>, Error> {
-        let Some(home) = self.identity.home else { return Ok(None) };
+        let Some(home) = self.identity.home.filter(|_| !self.identity.held) else { return Ok(None) };
+        if self.shards.get(&id).is_none_or(|shard| shard.standing.returning) {
+            return Ok(None);
+        }
         let limit = Limit {
             rows: channel_limits::PUSH_CHANGES_MAX,
             bytes: channel_limits::PUSH_BYTES_TARGET + channel_limits::CHANGE_BYTES_MAX,
@@ -75,6 +84,7 @@ impl Replica {
     /// [`Error`].
     pub fn pushed(&mut self, id: ShardId, answer: Pushed) -> Result<Settled, Error> {
         let known = known_incarnation(&answer);
+        let sent = self.shards.get(&id).and_then(|shard| shard.sender.sent());
         // Only a comparison of chains looks at the outbox, and then at all of it.
         let outbox = match answer {
             Pushed::Elsewhere { .. } => self.waiting(id, Limit { rows: usize::MAX, bytes: usize::MAX })?,
@@ -82,7 +92,7 @@ impl Replica {
         };
         match self.step(id, Message::Answered { answer, outbox: &outbox }) {
             Some(Effect::Settle { verdicts, confirmed }) => self.settle(id, verdicts, confirmed),
-            Some(Effect::Fork) => self.fork(id, known),
+            Some(Effect::Fork) => self.fork(id, sent, known),
             Some(Effect::OtherTimeline(timeline)) => Ok(Settled::OtherTimeline(timeline)),
             Some(Effect::Send(_)) | None => Ok(Settled::Nothing),
         }
@@ -161,6 +171,7 @@ impl Replica {
     /// come back.
     fn keep_until_published(&mut self, place: &Place, slot: Slot, entry: &Entry) {
         if entry.covered || self.known.by_id(place.collection).is_none() {
+            self.keep(slot, entry);
             return self.forget_pending(place, slot);
         }
         self.table.put(keys::accepted::key(slot), keys::accepted::encode(entry));

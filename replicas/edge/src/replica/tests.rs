@@ -9,6 +9,7 @@ mod plugins;
 mod random;
 mod stranded;
 mod sync;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,8 +93,8 @@ impl Machine {
         machine
     }
 
-    fn start(&mut self) {
-        let options = Options {
+    fn options(&self) -> Options {
+        Options {
             replica: self.name.parse().unwrap(),
             core: "http://core".to_owned(),
             subscription: self.subscription.clone(),
@@ -101,8 +102,18 @@ impl Machine {
             clock: Arc::new(self.clock.clone()),
             random: self.random.clone(),
             resolvers: self.resolvers.clone(),
-        };
-        self.replica = Some(Replica::open(options).unwrap());
+        }
+    }
+
+    fn start(&mut self) {
+        self.replica = Some(Replica::open(self.options()).unwrap());
+    }
+
+    /// Stops, and starts as a replica of its own.
+    fn enrol_as(&mut self, name: &'static str) {
+        self.replica.take().unwrap().close().unwrap();
+        self.name = name;
+        self.replica = Some(Replica::enrol(self.options()).unwrap());
     }
 
     fn replica(&mut self) -> &mut Replica {
@@ -130,6 +141,12 @@ impl Machine {
 
     fn put(&mut self, key: &str, document: serde_json::Value) {
         self.try_write(key, put(document)).unwrap();
+    }
+
+    fn write_in(&mut self, collection: &str, key: &str, document: serde_json::Value) {
+        let at = Address { collection: collection.parse().unwrap(), ..at(key) };
+        self.replica().write(&at, &WriteRequest::new(put(document))).unwrap().unwrap();
+        self.replica().commit().unwrap();
     }
 
     fn patch(&mut self, key: &str, patch: serde_json::Value) {
@@ -167,7 +184,8 @@ impl Machine {
 
     fn hello(&mut self, core: &mut Core) -> Welcomed {
         let sent = self.clock.now_ms();
-        let welcomed = self.replica().welcomed(core.welcome(), sent).unwrap();
+        let hello = self.replica().hello();
+        let welcomed = self.replica().welcomed(core.welcome(&hello), sent).unwrap();
         self.replica().commit().unwrap();
         welcomed
     }
@@ -188,17 +206,20 @@ impl Machine {
     /// Pulls until nothing is new.
     fn pull(&mut self, core: &mut Core) -> Vec<Installed> {
         let mut installed = Vec::new();
-        loop {
-            let pulled = core.pull(&self.replica().pull_request(0).unwrap());
-            if !self.replica().pulled(pulled.timeline, pulled.catalog).unwrap() || pulled.batches.is_empty() {
-                self.replica().commit().unwrap();
-                return installed;
-            }
-            for batch in pulled.batches {
-                installed.push(self.replica().install(batch).unwrap());
-            }
-            self.replica().commit().unwrap();
+        while let Some(news) = self.pull_once(core) {
+            installed.extend(news);
         }
+        installed
+    }
+
+    /// `None` when nothing is new.
+    fn pull_once(&mut self, core: &mut Core) -> Option<Vec<Installed>> {
+        let pulled = core.pull(&self.replica().pull_request(0).unwrap());
+        let is_news = self.replica().pulled(pulled.timeline, pulled.catalog).unwrap() && !pulled.batches.is_empty();
+        let batches = if is_news { pulled.batches } else { Vec::new() };
+        let installed: Vec<_> = batches.into_iter().map(|batch| self.replica().install(batch).unwrap()).collect();
+        self.replica().commit().unwrap();
+        is_news.then_some(installed)
     }
 
     fn sync(&mut self, core: &mut Core) {
@@ -242,14 +263,6 @@ fn the_first_start_needs_the_core_once() {
 fn another_replicas_folder_is_refused() {
     let mut machine = enrolled("shop", &mut Core::new(1));
     machine.replica.take().unwrap().close().unwrap();
-    let options = Options {
-        replica: "depot".parse().unwrap(),
-        core: "http://core".to_owned(),
-        subscription: Subscription::All,
-        database: Arc::new(machine.disk.log()),
-        clock: Arc::new(machine.clock.clone()),
-        random: machine.random.clone(),
-        resolvers: Arc::new(NoResolvers),
-    };
+    let options = Options { replica: "depot".parse().unwrap(), ..machine.options() };
     assert!(matches!(Replica::open(options), Err(Error::OtherReplica { .. })));
 }

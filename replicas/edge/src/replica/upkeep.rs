@@ -75,6 +75,8 @@ impl Replica {
             .filter(|(_, pending)| pending.phase == Phase::Accepted)
             .collect();
         for (place, pending) in accepted {
+            let entry = self.entry(pending)?;
+            self.keep(pending.slot, &entry);
             self.table.delete(keys::accepted::key(pending.slot));
             self.forget_pending(&place, pending.slot);
         }
@@ -143,7 +145,8 @@ impl Replica {
         {
             self.vanished.remove(&collection);
         }
-        Ok(!self.stale.is_empty() || !self.vanished.is_empty())
+        let kept = self.let_go_of_kept()?;
+        Ok(!self.stale.is_empty() || !self.vanished.is_empty() || kept)
     }
 
     /// Removes some rows of a collection that is gone; 0 when there are none left.

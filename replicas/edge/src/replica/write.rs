@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteArray;
+use serde_json::{Map, Value};
 use skerry_api::documents::{Address, Change as What, Conflicts, ETag, OpenConflict, WriteRequest, Written};
 use skerry_api::problem::{Kind, NO_BASE, Outcome, Problem};
 use skerry_channel::change::{self, Change};
@@ -120,15 +121,15 @@ impl Replica {
         base: Option<&Version>,
         seen: Option<&View>,
     ) -> Answer<Evaluated> {
-        let operation = operation(write, seen)?;
-        let seen = object(seen)?;
+        let fields = object(seen)?;
+        let operation = operation(write, seen, fields.as_ref())?;
         let (author, time_ms) = (self.author(), self.now_ms());
         let context = WriteContext {
             author: &author,
             time_ms,
             number: Some(self.next_sequence(shard)),
             base,
-            seen: seen.as_ref(),
+            seen: fields.as_ref(),
         };
         let delta = document.apply(write, &context)?;
         Ok(Evaluated { document, delta, operation, time_ms })
@@ -241,13 +242,13 @@ fn json(value: &impl serde::Serialize) -> bytes::Bytes {
 }
 
 /// What a write wanted, for storage.
-fn operation(write: &Write, seen: Option<&View>) -> Answer<Operation> {
+fn operation(write: &Write, seen: Option<&View>, fields: Option<&Map<String, Value>>) -> Answer<Operation> {
     Ok(match write {
         Write::Put(document) => Operation::Put { document: View::of(document)?, seen: seen.cloned() },
         Write::Patch(patch) => Operation::Patch { patch: json(patch) },
         Write::Delete => Operation::Delete,
         Write::Operation(operation) => {
-            let texts = texts(operation, object(seen)?.as_ref()).map(ByteArray::new);
+            let texts = texts(operation, fields).map(ByteArray::new);
             Operation::Operate { operation: json(operation), texts }
         }
         Write::Settle(settlement) => Operation::Settle { settlement: json(settlement) },

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use skerry_channel::change::Change;
 use skerry_channel::message::{
-    Batch, Catalog, Collection, Document, MergeState, Pull, Pulled, Push, Pushed, Refusal, Verdict, Welcome,
+    Batch, Catalog, Collection, Document, Hello, MergeState, Pull, Pulled, Push, Pushed, Refusal, Restored, Verdict,
+    Welcome,
 };
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::push::receiver::{Judgement, Watermark, judge};
+use skerry_channel::push::sender::Confirmed;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::{Author, Delta, Engine, MergeDocument, Write, WriteContext};
 use skerry_model::ids::shard_of;
@@ -22,6 +24,8 @@ type Place = (CollectionId, DocumentKey);
 
 pub(crate) struct Core {
     pub(crate) timeline: Timeline,
+    /// Whether edges offer again what it has lost of their work.
+    replay: bool,
     pub(crate) now_ms: u64,
     /// Changes to documents whose key begins with this are refused.
     pub(crate) refuses: Option<&'static str>,
@@ -47,6 +51,7 @@ impl Core {
     pub(crate) fn new(shards: u16) -> Self {
         let mut core = Self {
             timeline: Timeline::from_bytes([2; 16]),
+            replay: false,
             now_ms: 1_000_000,
             refuses: None,
             copy_step: usize::MAX,
@@ -87,8 +92,30 @@ impl Core {
         self.documents.retain(|(id, _), _| kept.contains(id));
     }
 
-    pub(crate) fn welcome(&self) -> Welcome {
+    /// The same core at this moment, on a line of history of its own: what a restore makes.
+    pub(crate) fn restored(&self, timeline: u8, replay: bool) -> Self {
+        let held =
+            |held: &Held| Held { document: held.document.scratch(), version: held.version, log: held.log.clone() };
+        Self {
+            timeline: Timeline::from_bytes([timeline; 16]),
+            replay,
+            catalog: self.catalog.clone(),
+            resolver: self.resolver.clone(),
+            watermarks: self.watermarks.clone(),
+            documents: self.documents.iter().map(|(place, document)| (place.clone(), held(document))).collect(),
+            ..*self
+        }
+    }
+
+    pub(crate) fn welcome(&self, hello: &Hello) -> Welcome {
+        let confirmed = |shard: u16| {
+            let known = self.watermarks.get(&(hello.replica.clone(), ShardId::new(shard)));
+            known.map(|known| Confirmed { incarnation: known.incarnation, mark: known.mark })
+        };
+        let restored = hello.timeline.filter(|known| *known != self.timeline);
         Welcome {
+            restored: restored
+                .map(|_| Restored { replay: self.replay, confirmed: (0..self.shards).map(confirmed).collect() }),
             cluster: ClusterId::from_bytes([1; 16]),
             timeline: self.timeline,
             shards: self.shards,

@@ -91,3 +91,51 @@ fn an_operation_that_does_not_apply_is_stranded() {
     let mut third = enrolled("depot", &mut core);
     third.check_gone("lamp");
 }
+
+/// Two live copies of one folder do not take turns for ever: one is held, and nothing of either is lost.
+#[test]
+fn the_second_fork_in_an_hour_holds_a_copy_until_it_is_enrolled_anew() {
+    let mut core = Core::new(1);
+    let (mut one, mut other) = copies(&mut core);
+    for round in 0..3 {
+        for (name, machine) in [("one", &mut one), ("other", &mut other)] {
+            machine.put(&format!("{name}{round}"), json!({"n": round}));
+            machine.push(&mut core);
+        }
+    }
+    let held = [&mut one, &mut other].map(|machine| machine.replica().counts().held);
+    assert_eq!(held, [false, true], "the copy that forked twice is held, the one left alone is not");
+    assert_eq!(other.replica().ready_shards(), []);
+    assert_eq!(other.replica().counts().unsent, 2);
+    other.restart();
+    assert!(other.replica().counts().held);
+
+    other.enrol_as("depot");
+    other.sync(&mut core);
+    one.sync(&mut core);
+    other.sync(&mut core);
+    for round in 0..3 {
+        for name in ["one", "other"] {
+            let key = format!("{name}{round}");
+            assert_eq!(core.view(&key), Some(json!({"n": round})), "{key}");
+            one.check(&key, json!({"n": round}), State::Committed);
+            other.check(&key, json!({"n": round}), State::Committed);
+        }
+    }
+    assert_eq!(one.replica().counts().incarnation, 3);
+}
+
+#[test]
+fn forks_far_apart_hold_nobody() {
+    let mut core = Core::new(1);
+    let (mut one, mut other) = copies(&mut core);
+    for round in 0..4_u64 {
+        for (name, machine) in [("one", &mut one), ("other", &mut other)] {
+            machine.clock.set(1_000_000 + round * crate::limits::FORKS_WITHIN_MS);
+            machine.put(&format!("{name}{round}"), json!({"n": round}));
+            machine.push(&mut core);
+            assert!(!machine.replica().counts().held);
+        }
+    }
+    assert_eq!(core.view("other3"), Some(json!({"n": 3})));
+}

@@ -4,7 +4,6 @@ use serde_json::json;
 use skerry_api::documents::{Conditions, Match, State, WriteRequest};
 use skerry_api::problem::Kind;
 use skerry_channel::subscription::{Entry, Subscription};
-use skerry_model::Timeline;
 use skerry_model::engine::Write;
 
 use super::super::{Installed, Settled, Welcomed};
@@ -289,21 +288,20 @@ fn a_collection_that_is_gone_strands_what_waits_for_it() {
 }
 
 #[test]
-fn another_line_of_history_stops_the_sync_and_keeps_the_outbox() {
+fn another_line_of_history_stops_push_and_pull_until_the_next_hello() {
     let mut core = Core::new(1);
     let mut edge = enrolled("shop", &mut core);
     edge.put("rope", json!({"n": 1}));
-    let restored = Timeline::from_bytes([3; 16]);
-    core.timeline = restored;
+    let mut restored = core.restored(3, false);
     let shard = edge.replica().ready_shards()[0];
     let push = edge.replica().next_push(shard).unwrap().unwrap();
-    let answer = core.push(&push);
-    assert_eq!(edge.replica().pushed(shard, answer).unwrap(), Settled::OtherTimeline(restored));
-    assert_eq!(edge.hello(&mut core), Welcomed::OtherTimeline(restored));
-    let pulled = core.pull(&edge.replica().pull_request(0).unwrap());
+    let answer = restored.push(&push);
+    assert_eq!(edge.replica().pushed(shard, answer).unwrap(), Settled::OtherTimeline(restored.timeline));
+    let pulled = restored.pull(&edge.replica().pull_request(0).unwrap());
     assert!(!edge.replica().pulled(pulled.timeline, pulled.catalog).unwrap());
     assert_eq!(edge.replica().counts().unsent, 1);
     edge.check("rope", json!({"n": 1}), State::Provisional);
+    assert_eq!(edge.hello(&mut restored), Welcomed::Returning);
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl JsonDocument {
             let open = places.iter().find(|place| place.path == *pointer);
             let open =
                 open.ok_or_else(|| Error::Refused { reason: format!("there is no open conflict at {pointer}") })?;
-            let path = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+            let path = document::steps(pointer);
             let value = match settled {
                 Settled::Value(value) => Some(value.clone()),
                 Settled::Removed => None,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::document;
 use crate::engine::Error;
 use crate::ids::hash_field;
 use crate::limits::{SPLICED_BYTES_MAX, TEXT_SPLICES_MAX};
@@ -35,7 +36,7 @@ pub(super) struct TextSplice {
 impl TextSplice {
     /// The steps that lead to the Text.
     pub(super) fn steps(&self) -> Vec<String> {
-        self.path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+        document::steps(&self.path)
     }
 
     /// The Text with it.
@@ -97,17 +98,22 @@ fn at<'v>(fields: &'v mut Map<String, Value>, steps: &[String]) -> Option<&'v mu
     rest.iter().try_fold(fields.get_mut(first)?, |value, step| value.as_object_mut()?.get_mut(step))
 }
 
+/// The string that stands there.
+pub(super) fn text_at<'v>(fields: &'v Map<String, Value>, steps: &[String]) -> Option<&'v str> {
+    let (first, rest) = steps.split_first()?;
+    rest.iter().try_fold(fields.get(first)?, |value, step| value.as_object()?.get(step))?.as_str()
+}
+
 /// A digest of the texts that an operation splices, as they stand in a document: where it is another, the operation's
 /// places mean other characters. `None` for what is no such operation.
 #[must_use]
 pub fn texts(operation: &Value, fields: Option<&Map<String, Value>>) -> Option<[u8; 32]> {
     let Operation { splice: splices } = Operation::deserialize(operation).ok()?;
-    let mut fields = fields?.clone();
+    let fields = fields?;
     let mut hasher = blake3::Hasher::new();
     let paths: BTreeSet<_> = splices.iter().map(TextSplice::steps).collect();
     for steps in paths {
-        let text = at(&mut fields, &steps).and_then(|value| value.as_str());
-        hash_field(&mut hasher, text.unwrap_or_default().as_bytes());
+        hash_field(&mut hasher, text_at(fields, &steps).unwrap_or_default().as_bytes());
     }
     Some(*hasher.finalize().as_bytes())
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::difference::edits;
 use super::limits::{DIFFERENCE_STEPS_MAX, REMOVALS_MAX};
-use super::splice::TextSplice;
+use super::splice::{TextSplice, text_at};
 use super::table::{same, to_automerge, to_scalar};
 use crate::document;
 
@@ -137,7 +137,7 @@ impl Writer<'_, '_> {
             if !texts.contains_key(&steps) {
                 let text = self.text_at(&steps)?;
                 let as_seen = match &text {
-                    Some(text) => Some(self.transaction.text(text)?) == text_of(self.task.seen, &steps),
+                    Some(text) => Some(&*self.transaction.text(text)?) == text_at(self.task.seen, &steps),
                     None => false,
                 };
                 texts.insert(steps.clone(), text.filter(|_| as_seen));
@@ -151,8 +151,8 @@ impl Writer<'_, '_> {
             }
         }
         for steps in whole {
-            let Some(text) = text_of(self.task.wanted, &steps) else { continue };
-            let patch = steps.iter().rev().fold(Value::String(text), |inner, step| json!({ step: inner }));
+            let Some(text) = text_at(self.task.wanted, &steps) else { continue };
+            let patch = steps.iter().rev().fold(Value::from(text), |inner, step| json!({ step: inner }));
             if let Value::Object(patch) = patch {
                 self.patch_fields(&ROOT, self.task.seen, &patch)?;
             }
@@ -374,13 +374,6 @@ impl Writer<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// The string at the end of these steps.
-fn text_of(fields: &Map<String, Value>, steps: &[String]) -> Option<String> {
-    let (first, rest) = steps.split_first()?;
-    let found = rest.iter().try_fold(fields.get(first)?, |value, step| value.get(step))?;
-    found.as_str().map(str::to_owned)
 }
 
 /// Items in a form whose equality is cheap and means that they read the same.

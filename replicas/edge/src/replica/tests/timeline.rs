@@ -1,0 +1,196 @@
+//! A core that was restored to an earlier moment, on a line of history of its own.
+
+use serde_json::json;
+use skerry_api::documents::State;
+use skerry_model::Timeline;
+use skerry_model::engine::Write;
+use skerry_model::policy::Policy;
+
+use super::super::Welcomed;
+use super::core::Core;
+use super::{Machine, enrolled};
+
+impl Machine {
+    /// Hears of the restore, takes the core's content and sends what waits.
+    fn come_back(&mut self, core: &mut Core) {
+        assert_eq!(self.hello(core), Welcomed::Returning);
+        assert!(self.replica().counts().returning);
+        assert_eq!(self.replica().ready_shards(), [], "nothing is sent before the core's content is here");
+        self.pull(core);
+        assert!(!self.replica().counts().returning);
+        self.sync(core);
+    }
+}
+
+/// An edge that had something acknowledged before the core's backup, something after it, and something never.
+fn lived(core: &mut Core) -> (Machine, Core) {
+    let mut edge = enrolled("shop", core);
+    edge.put("before", json!({"n": 1}));
+    edge.put("lamp", json!({"n": 1}));
+    edge.sync(core);
+    let backup = core.restored(7, false);
+    edge.put("after", json!({"n": 2}));
+    edge.patch("before", json!({"more": 2}));
+    edge.sync(core);
+    core.write("others", &super::put(json!({"n": 3})));
+    core.write("lamp", &Write::Delete);
+    edge.sync(core);
+    edge.put("unsent", json!({"n": 4}));
+    edge.patch("after", json!({"unsent": 4}));
+    (edge, backup)
+}
+
+#[test]
+fn work_past_the_restored_moment_is_stranded_and_unsent_work_is_sent() {
+    let (mut edge, mut restored) = lived(&mut Core::new(4));
+    edge.come_back(&mut restored);
+    edge.check("before", json!({"n": 1}), State::Committed);
+    edge.check("lamp", json!({"n": 1}), State::Committed);
+    edge.check("unsent", json!({"n": 4}), State::Committed);
+    edge.check("after", json!({"unsent": 4}), State::Committed);
+    edge.check_gone("others");
+    assert_eq!(restored.view("unsent"), Some(json!({"n": 4})));
+    let stranded = edge.replica().stranded(None, 10).unwrap();
+    let mut keys: Vec<_> = stranded.iter().map(|work| (work.key.as_str(), work.refusal.kind.as_str())).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [("after", "restored"), ("before", "restored")]);
+    for work in stranded {
+        edge.replica().retry_stranded(work.id).unwrap().unwrap();
+    }
+    edge.sync(&mut restored);
+    assert_eq!(restored.view("before"), Some(json!({"n": 1, "more": 2})));
+    assert_eq!(edge.replica().counts().stranded, 0);
+}
+
+#[test]
+fn work_past_the_restored_moment_goes_back_where_the_operator_said_so() {
+    let (mut edge, backup) = lived(&mut Core::new(4));
+    let mut restored = backup.restored(8, true);
+    edge.come_back(&mut restored);
+    assert_eq!(edge.replica().counts().stranded, 0);
+    for (key, expected) in
+        [("before", json!({"n": 1, "more": 2})), ("after", json!({"n": 2, "unsent": 4})), ("unsent", json!({"n": 4}))]
+    {
+        assert_eq!(restored.view(key), Some(expected.clone()), "{key}");
+        edge.check(key, expected, State::Committed);
+    }
+    edge.restart();
+    assert_eq!(edge.hello(&mut restored), Welcomed::Home);
+    assert_eq!(edge.replica().counts().documents, 4);
+}
+
+/// What the core has taken before the moment it is back at is not offered again, although no answer ever said so.
+#[test]
+fn a_lost_answer_is_found_in_the_restored_core() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    edge.put("rope", json!({"n": 1}));
+    let shard = edge.replica().ready_shards()[0];
+    let push = edge.replica().next_push(shard).unwrap().unwrap();
+    core.push(&push);
+    edge.replica().connection_lost();
+    let mut restored = core.restored(7, false);
+    edge.put("lamp", json!({"n": 2}));
+    edge.come_back(&mut restored);
+    assert_eq!(restored.judged, 2, "the lamp alone was judged again");
+    edge.check("rope", json!({"n": 1}), State::Committed);
+    edge.check("lamp", json!({"n": 2}), State::Committed);
+    assert_eq!(edge.replica().counts().stranded, 0);
+}
+
+#[test]
+fn the_way_back_goes_on_after_a_crash_at_every_step() {
+    for crash_after in 0..6 {
+        let (mut edge, backup) = lived(&mut Core::new(2));
+        let mut restored = backup.restored(8, true);
+        restored.copy_step = 1;
+        edge.hello(&mut restored);
+        for step in 0..6 {
+            if step == crash_after {
+                edge.crash();
+                assert_eq!(edge.hello(&mut restored), Welcomed::Home);
+            }
+            edge.pull_once(&mut restored);
+        }
+        edge.put("later", json!({"n": 5}));
+        edge.pull(&mut restored);
+        edge.sync(&mut restored);
+        assert_eq!(restored.view("before"), Some(json!({"n": 1, "more": 2})), "a crash after {crash_after}");
+        assert_eq!(restored.view("after"), Some(json!({"n": 2, "unsent": 4})));
+        assert_eq!(restored.view("later"), Some(json!({"n": 5})));
+        edge.check("after", json!({"n": 2, "unsent": 4}), State::Committed);
+        assert_eq!((edge.replica().counts().unsent, edge.replica().counts().stranded), (0, 0));
+    }
+}
+
+/// What is written while the content comes is made again with the rest.
+#[test]
+fn writes_go_on_during_the_way_back() {
+    let (mut edge, backup) = lived(&mut Core::new(1));
+    let mut restored = backup.restored(8, true);
+    restored.copy_step = 1;
+    edge.hello(&mut restored);
+    edge.patch("after", json!({"between": 1}));
+    edge.pull_once(&mut restored);
+    edge.patch("before", json!({"between": 2}));
+    edge.pull(&mut restored);
+    edge.sync(&mut restored);
+    assert_eq!(restored.view("after"), Some(json!({"n": 2, "unsent": 4, "between": 1})));
+    assert_eq!(restored.view("before"), Some(json!({"n": 1, "more": 2, "between": 2})));
+    assert_eq!(edge.replica().counts().stranded, 0);
+}
+
+#[test]
+fn a_line_that_was_left_is_not_followed_again() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    let left = core.timeline;
+    let mut restored = core.restored(7, false);
+    edge.come_back(&mut restored);
+    assert_eq!(edge.hello(&mut core), Welcomed::Left(left));
+    edge.put("rope", json!({"n": 1}));
+    edge.sync(&mut restored);
+    let mut again = core.restored(9, true);
+    edge.come_back(&mut again);
+    assert_eq!(again.view("rope"), Some(json!({"n": 1})));
+    assert_eq!(again.timeline, Timeline::from_bytes([9; 16]));
+}
+
+/// A collection made after the restored moment, and another one that the restored core has made in its place.
+#[test]
+fn what_waits_for_a_lost_collection_is_stranded() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    let mut restored = core.restored(7, true);
+    core.set_collection(3, "orders", Policy::Lww, None);
+    edge.sync(&mut core);
+    edge.write_in("orders", "one", json!({"n": 1}));
+    edge.sync(&mut core);
+    edge.write_in("orders", "two", json!({"n": 2}));
+    restored.set_collection(3, "returns", Policy::Lww, None);
+    edge.come_back(&mut restored);
+    let stranded = edge.replica().stranded(None, 10).unwrap();
+    let found: Vec<_> = stranded.iter().map(|work| (work.key.as_str(), work.refusal.kind.as_str())).collect();
+    assert_eq!(found, [("one", "collection-gone"), ("two", "collection-gone")]);
+    assert_eq!(edge.replica().counts().documents, 0);
+}
+
+#[test]
+fn acknowledged_work_is_kept_for_a_day() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    let backup = core.restored(7, false);
+    edge.put("old", json!({"n": 1}));
+    edge.sync(&mut core);
+    edge.clock.set(1_000_000 + crate::limits::KEPT_MS / 2);
+    edge.put("young", json!({"n": 1}));
+    edge.sync(&mut core);
+    edge.clock.set(1_000_000 + crate::limits::KEPT_MS);
+    while edge.replica().upkeep().unwrap() {}
+    edge.replica().commit().unwrap();
+    let mut restored = backup.restored(8, false);
+    edge.come_back(&mut restored);
+    let stranded = edge.replica().stranded(None, 10).unwrap();
+    assert_eq!(stranded.iter().map(|work| work.key.as_str()).collect::<Vec<_>>(), ["young"]);
+    edge.check_gone("old");
+}

@@ -42,3 +42,5 @@ mod stranded;
 mod stuck;
 #[cfg(test)]
 mod text;
+#[cfg(test)]
+mod timeline;

@@ -366,7 +366,13 @@ impl Edge {
     /// Starts an edge of a cluster.
     #[must_use]
     pub fn start(cluster: &Cluster, name: &str) -> Self {
-        let data = cluster.folder().join(name);
+        Self::start_as(cluster, name, name)
+    }
+
+    /// Starts an edge on a folder that may be there already.
+    #[must_use]
+    pub fn start_as(cluster: &Cluster, name: &str, folder: &str) -> Self {
+        let data = cluster.folder().join(folder);
         let (binaries, cores) = (cluster.binaries, cluster.urls());
         let mut edge = Self { binaries, name: name.to_owned(), port: free_port(), data, cores, process: None };
         edge.restart();

@@ -8,7 +8,7 @@ use skerry_api::cli::{Output, Table, patiently, utc};
 use skerry_model::ClusterId;
 use skerry_model::env::{SystemClock, SystemRandom};
 
-use crate::recovery::{self, Folder, Place, Recovered, Report};
+use crate::recovery::{self, Choices, Folder, Place, Recovered, Report};
 
 /// Bring back a cluster that has lost most of its nodes for good, from the data folder of one that is left
 ///
@@ -30,6 +30,10 @@ pub(super) struct Recover {
     /// that as stranded, for a person to decide
     #[arg(long, requires = "make_sole_member")]
     replay_edges: bool,
+    /// The folder is an older copy that was put back: begin a new line of history also where the node is the only member
+    /// already, so that edges notice
+    #[arg(long, requires = "make_sole_member")]
+    older_copy: bool,
 }
 
 /// Why a command failed, in one sentence.
@@ -47,7 +51,8 @@ impl Recover {
         let Some(cluster) = self.confirm else {
             return Ok(output.show(&folder.report()?, report)?);
         };
-        let done = folder.make_sole_member(cluster, self.replay_edges, &SystemClock, &SystemRandom);
+        let choices = Choices { replay_edges: self.replay_edges, older_copy: self.older_copy };
+        let done = folder.make_sole_member(cluster, choices, &SystemClock, &SystemRandom);
         let recovered = patiently("recovering", done).await?;
         Ok(output.show(&recovered, outcome)?)
     }
@@ -82,8 +87,8 @@ fn outcome(recovered: &Recovered) -> String {
         return format!("node {node} is the only member of cluster {cluster} already: nothing was changed");
     }
     let removed = removed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let removed = if removed.is_empty() { removed } else { format!("; removed for good: nodes {removed}") };
     format!(
-        "node {node} is the only member of cluster {cluster}, on the new timeline {timeline}; removed for good: nodes \
-         {removed}\nStart it as before, then add new nodes with new ids and empty folders: see skerry cluster add."
+        "node {node} is the only member of cluster {cluster}, on the new timeline {timeline}{removed}\nStart it as before, then add new nodes with new ids and empty folders: see skerry cluster add."
     )
 }

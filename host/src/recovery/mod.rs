@@ -118,6 +118,15 @@ pub struct Folder {
     state: Arc<dyn StateDb>,
 }
 
+/// What the operator chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Choices {
+    /// Edges offer again what the lost nodes had acknowledged of their work and this folder does not have.
+    pub replay_edges: bool,
+    /// A new line of history begins also where the node is alone already: the folder is an older copy.
+    pub older_copy: bool,
+}
+
 /// What a folder holds.
 #[derive(Debug, Clone)]
 struct Survivor {
@@ -174,7 +183,7 @@ impl Folder {
     pub async fn make_sole_member(
         &self,
         confirmed: ClusterId,
-        replay_edges: bool,
+        choices: Choices,
         clock: &dyn Clock,
         random: &dyn Random,
     ) -> Result<Recovered, Error> {
@@ -185,8 +194,9 @@ impl Folder {
         let now = Scn::at_millis(clock.now_ms());
         // What is there is as it should be, unless a step of this plan says otherwise.
         let resumed = survivor.identity.recovering;
+        let replay_edges = choices.replay_edges;
         let current = plan::plan(&survivor, resumed.unwrap_or(survivor.timeline), replay_edges, now)?;
-        if resumed.is_none() && current.endings.is_empty() {
+        if resumed.is_none() && current.endings.is_empty() && !choices.older_copy {
             return Ok(Recovered::of(&current, false));
         }
         let plan = match resumed {

@@ -125,7 +125,7 @@ fn rows(disk: &Disk) -> Vec<Row> {
 }
 
 async fn recover(folder: &Folder) -> Result<Recovered, Error> {
-    folder.make_sole_member(CLUSTER, true, &Fixed, &Fixed).await
+    folder.make_sole_member(CLUSTER, Choices::default(), &Fixed, &Fixed).await
 }
 
 /// Node 1 is the whole cluster, on one new line of history, and everything in its log is committed.
@@ -250,7 +250,8 @@ async fn folders_that_must_not_be_recovered_are_refused() {
     }
     let disk = survivor([&[], &[]]).await;
     let before = rows(&disk);
-    let other = folder(&disk).make_sole_member(ClusterId::from_bytes([7; 16]), true, &Fixed, &Fixed).await;
+    let other =
+        folder(&disk).make_sole_member(ClusterId::from_bytes([7; 16]), Choices::default(), &Fixed, &Fixed).await;
     check_refused(other, &disk, &before, "not to 0707");
 
     let identity = identities(&folder(&disk)).own().unwrap().unwrap();

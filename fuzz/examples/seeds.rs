@@ -306,7 +306,7 @@ fn requests() -> Result<[Request; 3], Box<dyn Error>> {
     let position = Position::Copy { feed_after: VersionId::ZERO, after };
     let cursors = vec![Cursor { timeline: TIMELINE, shard, subscription: subscription.digest(), position }];
     let pull =
-        Pull { replica: replica.clone(), subscription, catalog: CatalogVersion::new(1), cursors, wait_ms: 30_000 };
+        Pull { replica: replica.clone(), subscription, catalog: CatalogVersion::new(1), cursors, manifests: Vec::new(), wait_ms: 30_000 };
     let hello = Hello { protocol: PROTOCOL, replica, incarnation: INCARNATION, timeline: Some(TIMELINE) };
     Ok([Request::Push(push), Request::Hello(hello), Request::Pull(pull)])
 }
@@ -347,6 +347,7 @@ fn messages() -> Result<[Answer; 6], Box<dyn Error>> {
         from: cursor(Position::Start),
         to: cursor(Position::Feed { after: VersionId::ZERO }),
         documents: vec![document],
+        gone: None,
         more: false,
     };
     let cluster = ClusterId::from_bytes([1; 16]);
@@ -356,7 +357,7 @@ fn messages() -> Result<[Answer; 6], Box<dyn Error>> {
         Answer::Pushed(Pushed::Judged { mark, verdicts }),
         Answer::Pushed(Pushed::Elsewhere { incarnation: Some(INCARNATION), mark: Some(mark) }),
         Answer::Pushed(Pushed::Fork { incarnation: INCARNATION }),
-        Answer::Pulled(Pulled { batches: vec![batch], catalog: Some(catalog), timeline: TIMELINE }),
+        Answer::Pulled(Pulled { batches: vec![batch], too_old: Vec::new(), catalog: Some(catalog), timeline: TIMELINE }),
         Answer::Refused(refusal),
     ])
 }

@@ -14,7 +14,6 @@ use skerry_api::cli::Output;
 use skerry_api::client::{self, Client};
 use skerry_api::documents::{Address, Conditions, Consistency, WriteRequest};
 use skerry_api::problem::Problem;
-use skerry_channel::subscription::Subscription;
 use skerry_edge::{Edge, EdgeOptions};
 use skerry_model::NodeId;
 use skerry_model::engine::Write;
@@ -26,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
-use crate::limits::NODE_PORT_OFFSET;
+use crate::limits::{NODE_PORT_OFFSET, REJOIN_WINDOW};
 use crate::node::{AuditOptions, Reads};
 use crate::server::{self, ServeOptions};
 
@@ -181,6 +180,7 @@ async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result
         shards: None,
         reads: Reads::default(),
         audit_one_in: AuditOptions::default().one_in,
+        rejoin_window: REJOIN_WINDOW,
         tls: None,
     };
     server::run(serve, stop, || {}).await.map_err(|source| Error::Core { node, source })
@@ -198,7 +198,7 @@ async fn edge(
         replica: name.parse().map_err(Problem::from)?,
         cores: CORE_PORTS.map(url).to_vec(),
         data: options.data.join(&name),
-        subscription: Subscription::All,
+        subscription: None,
     };
     let edge = Edge::open(opening).await.map_err(|source| Error::Edge { edge: name.clone(), source })?;
     let http = |source| Error::EdgeHttp { edge: name.clone(), source };

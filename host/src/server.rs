@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skerry_api::guard::Allowed;
 use skerry_model::NodeId;
@@ -45,6 +46,8 @@ pub struct ServeOptions {
     pub shards: Option<u16>,
     /// Of the versions that plugins have decided, one of so many is computed again by followers.
     pub audit_one_in: u32,
+    /// How long the feed reaches back.
+    pub rejoin_window: Duration,
     /// The certificates of the node port; without them it takes plain TCP, on loopback only.
     pub tls: Option<TlsFiles>,
 }
@@ -165,6 +168,7 @@ fn node_options(options: &ServeOptions, network: Arc<dyn Network>) -> Result<nod
         thresholds: Thresholds::default(),
         reads: options.reads,
         audit: AuditOptions { one_in: options.audit_one_in, inputs: Some(options.data.join("divergence")) },
+        rejoin_window: options.rejoin_window,
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread)?),
         log,
         state: Arc::new(StateWriter::start(Arc::new(state), Mode::Thread)?),

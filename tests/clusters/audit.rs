@@ -51,6 +51,7 @@ fn serve(runtime: &tokio::runtime::Runtime, folder: &std::path::Path, stop: &Can
             reads: Reads::default(),
             shards: Some(1),
             audit_one_in: 1,
+            rejoin_window: skerry_host::limits::REJOIN_WINDOW,
             tls: None,
         };
         let stop = stop.clone();

@@ -41,6 +41,8 @@ mod stranded;
 #[cfg(test)]
 mod stuck;
 #[cfg(test)]
+mod sync;
+#[cfg(test)]
 mod text;
 #[cfg(test)]
 mod timeline;

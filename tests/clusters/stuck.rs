@@ -75,6 +75,7 @@ fn options(node: NodeId, members: &[(NodeId, NodeAddress)], disk: &Disk) -> Opti
         shards: 1,
         thresholds: Thresholds::default(),
         audit: AuditOptions::default(),
+        rejoin_window: skerry_host::limits::REJOIN_WINDOW,
         reads: Reads::Quorum,
         log_writer: Arc::new(LogWriter::start(Arc::clone(&log), Mode::Thread).unwrap()),
         log,

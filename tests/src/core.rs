@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skerry_api::documents::{Address, WriteRequest};
 use skerry_api::problem::Problem;
-use skerry_channel::message::{Batch, Pull, Pulled, Push, Pushed, Welcome};
+use skerry_channel::message::{Pull, Pulled, Push, Pushed, Welcome};
 use skerry_channel::push::receiver::{Judgement, judge};
 use skerry_host::catalog::{Catalog, Step};
 use skerry_host::consensus::state_machine::Progress;
@@ -63,6 +63,15 @@ impl Core {
         for shard in &mut self.shards {
             let version = shard.catalog.version.next();
             shard.propose(now_ms, Effect::Catalog { version, step: step.clone() });
+        }
+    }
+
+    /// The end of the rejoin window for all that has happened so far.
+    pub fn forget_feed(&mut self) {
+        let now_ms = self.now_ms;
+        for shard in &mut self.shards {
+            let up_to = shard.header.scn;
+            shard.propose(now_ms, Effect::ForgetFeed { up_to });
         }
     }
 
@@ -134,16 +143,21 @@ impl Core {
     /// When simulated storage fails.
     #[must_use]
     pub fn pull(&self, pull: &Pull) -> Pulled {
-        let batch = |(shard, cursor): (&Shard, _)| -> Option<Batch> {
+        let (mut batches, mut too_old) = (Vec::new(), Vec::new());
+        for (shard, cursor) in self.shards.iter().zip(&pull.cursors) {
             let (index, header, catalog) = (shard.index, &shard.header, shard.catalog.version);
             let progress = Progress { index, scn: header.scn, catalog, effects: header.effects };
             let feed = Feed { rows: &*shard.rows, catalog: &shard.catalog, progress };
-            feed.batch(cursor, &pull.subscription).expect("simulated storage works")
-        };
-        let batches = self.shards.iter().zip(&pull.cursors).filter_map(batch).collect();
+            let manifest = pull.manifests.iter().find(|manifest| manifest.shard == cursor.shard);
+            if feed.reaches(cursor).expect("simulated storage works") {
+                batches.extend(feed.batch(cursor, &pull.subscription, manifest).expect("simulated storage works"));
+            } else {
+                too_old.push(cursor.clone());
+            }
+        }
         let catalog = &self.shards[0].catalog;
         let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
-        Pulled { batches, catalog, timeline: TIMELINE }
+        Pulled { batches, too_old, catalog, timeline: TIMELINE }
     }
 
     /// What a reader sees, and how many conflicts are open in it.

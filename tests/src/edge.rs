@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use skerry_api::documents::{Address, WriteRequest};
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Push, Pushed};
-use skerry_channel::subscription::Subscription;
 use skerry_edge::replica::{Installed, Options, Replica, Resolvers};
 use skerry_model::ShardId;
 use skerry_model::document::View;
@@ -26,6 +25,8 @@ pub struct Edge {
     replica: Option<Replica>,
     /// The batches on their way, for a network that repeats them.
     sent: Option<Push>,
+    /// Documents that pulls have brought.
+    pub received: usize,
 }
 
 struct TestClock(AtomicU64);
@@ -58,6 +59,7 @@ impl Edge {
             plugins,
             replica: None,
             sent: None,
+            received: 0,
         };
         edge.start();
         edge
@@ -67,7 +69,7 @@ impl Edge {
         let options = Options {
             replica: self.name.parse().expect("test names are valid"),
             core: "http://core".to_owned(),
-            subscription: Subscription::All,
+            subscription: None,
             database: Arc::new(self.disk.log()),
             clock: Arc::clone(&self.clock) as _,
             random: Arc::clone(&self.random) as _,
@@ -158,13 +160,14 @@ impl Edge {
     /// # Panics
     /// When simulated storage fails, or the edge ends up with another version than the core's.
     pub fn pull(&mut self, core: &Core, lose: bool, repeat: bool) -> bool {
-        let Some(request) = self.replica().pull_request(0) else { return false };
+        let Some(request) = self.replica().pull_request(0).expect("simulated storage works") else { return false };
         let pulled = core.pull(&request);
         if lose {
             return true;
         }
-        let came = !pulled.batches.is_empty() || pulled.catalog.is_some();
-        self.replica().pulled(pulled.timeline, pulled.catalog).expect("simulated storage works");
+        self.received += pulled.batches.iter().map(|batch| batch.documents.len()).sum::<usize>();
+        let came = !pulled.batches.is_empty() || !pulled.too_old.is_empty() || pulled.catalog.is_some();
+        self.replica().pulled(pulled.timeline, pulled.catalog, &pulled.too_old).expect("simulated storage works");
         let rounds = if repeat { 2 } else { 1 };
         for _ in 0..rounds {
             for batch in pulled.batches.clone() {

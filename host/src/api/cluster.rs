@@ -14,6 +14,9 @@ use skerry_model::NodeId;
 
 use crate::catalog::MemberStep;
 use crate::consensus::types::NodeAddress;
+use crate::documents::evaluate::storage_problem;
+use crate::documents::keys::feed;
+use crate::documents::read;
 use crate::node::Node;
 
 pub(super) fn routes(node: Node) -> Router {
@@ -27,7 +30,7 @@ pub(super) fn routes(node: Node) -> Router {
         .with_state(node)
 }
 
-async fn show(State(node): State<Node>) -> Json<Cluster> {
+async fn show(State(node): State<Node>) -> Result<Json<Cluster>, Problem> {
     let founding = node.peers().founding();
     let reachable = node.reachable().await;
     let drained = node.shards()[0].state.catalog().members.drained.clone();
@@ -42,7 +45,8 @@ async fn show(State(node): State<Node>) -> Json<Cluster> {
         let metrics = shard.raft.metrics().borrow_watched().clone();
         let progress = shard.state.progress();
         let voters: BTreeSet<NodeId> = shard.voters();
-        Shard {
+        let feed_from = feed::floor::<read::Error>(&shard.state.store()).map_err(|error| storage_problem(&error))?;
+        Ok(Shard {
             id: shard.id,
             term: shard.term(),
             leader: metrics.current_leader,
@@ -51,15 +55,16 @@ async fn show(State(node): State<Node>) -> Json<Cluster> {
             last_index: metrics.last_log_index.unwrap_or_default(),
             applied_index: progress.index,
             scn: progress.scn.bits(),
-        }
+            feed_from: feed_from.bits(),
+        })
     });
-    Json(Cluster {
+    Ok(Json(Cluster {
         cluster: founding.cluster,
         timeline: founding.timeline,
         node: node.id(),
         members: members.collect(),
-        shards: shards.collect(),
-    })
+        shards: shards.collect::<Result<_, Problem>>()?,
+    }))
 }
 
 async fn add(

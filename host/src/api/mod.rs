@@ -2,6 +2,7 @@
 
 mod cluster;
 mod collections;
+mod events;
 mod metrics;
 mod plugins;
 mod sync;
@@ -37,6 +38,7 @@ pub fn router(node: &Node, metrics: &Metrics, allowed: Allowed) -> Router {
         .merge(plugins::routes(node.clone()))
         .merge(cluster::routes(node.clone()))
         .merge(sync::routes(node.clone()))
+        .merge(events::routes(node.clone()))
         .route("/healthz", get(healthy));
     let router = metrics::observed(router, metrics.clone()).merge(metrics::routes(node.clone(), metrics.clone()));
     guard(routes::with_problem_fallbacks(router), allowed)

@@ -136,7 +136,7 @@ impl Node {
             return Err(Problem::new(Kind::Malformed, detail));
         }
         if pull.cursors.iter().any(|cursor| cursor.timeline != timeline) {
-            return Ok(Answer::Pulled(Pulled { batches: Vec::new(), catalog: None, timeline }));
+            return Ok(Answer::Pulled(Pulled::nothing(timeline)));
         }
         let digest = pull.subscription.digest();
         let in_order = |(at, cursor): (usize, &Cursor)| usize::from(cursor.shard.get()) == at;
@@ -146,23 +146,27 @@ impl Node {
             let detail = "the cursors are not of this subscription, one for each shard in their order";
             return Err(Problem::new(Kind::Malformed, detail));
         }
+        if let Some(manifest) = pull.manifests.iter().find(|manifest| !manifest.fits(&pull.cursors)) {
+            let detail = format!("the manifest of shard {} is not in order behind the shard's cursor", manifest.shard);
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
         let deadline = Instant::now() + Duration::from_millis(u64::from(pull.wait_ms.min(PULL_WAIT_MS_MAX)));
         loop {
             // Taken before the reads, so that nothing applied in between is slept through.
             let mut progress: Vec<_> = self.shards().iter().map(|shard| shard.state.watch()).collect();
             progress.iter_mut().for_each(|progress| drop(progress.borrow_and_update()));
-            let batches = self.batches_aside(&pull).await?;
+            let (batches, too_old) = self.batches_aside(&pull).await?;
             let catalog = self.newest_local_catalog();
             let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
-            if !batches.is_empty() || catalog.is_some() {
-                return Ok(Answer::Pulled(Pulled { batches, catalog, timeline }));
+            if !batches.is_empty() || catalog.is_some() || !too_old.is_empty() {
+                return Ok(Answer::Pulled(Pulled { batches, too_old, catalog, timeline }));
             }
             let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
             // That nothing is new may only be said by a node that hears what is: one that is cut off, or no longer part of
             // the cluster, turns the edge away to another. What was news to this node wakes the wait below.
             self.be_in_touch().await?;
             if timeout_at(deadline, futures::future::select_all(changed)).await.is_err() {
-                return Ok(Answer::Pulled(Pulled { batches: Vec::new(), catalog: None, timeline }));
+                return Ok(Answer::Pulled(Pulled::nothing(timeline)));
             }
         }
     }
@@ -174,14 +178,15 @@ impl Node {
     }
 
     /// Reads batches off the tokio workers.
-    async fn batches_aside(&self, pull: &Pull) -> Result<Vec<message::Batch>, Problem> {
+    async fn batches_aside(&self, pull: &Pull) -> Result<(Vec<message::Batch>, Vec<Cursor>), Problem> {
         let (node, pull) = (self.clone(), pull.clone());
         let read = compute(self.executor(), move || node.batches(&pull)).await;
         read.unwrap_or_else(|| Err(Problem::new(Kind::Internal, "the feed could not be read; the log has the details")))
     }
 
-    fn batches(&self, pull: &Pull) -> Result<Vec<message::Batch>, Problem> {
-        let mut batches = Vec::new();
+    /// What is new, and the cursors that the feed does not reach back to.
+    fn batches(&self, pull: &Pull) -> Result<(Vec<message::Batch>, Vec<Cursor>), Problem> {
+        let (mut batches, mut too_old) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         // Another shard comes first each time, so that one with much to say does not starve the others.
         let shards = self.shards().iter().zip(&pull.cursors);
@@ -191,7 +196,12 @@ impl Node {
             let progress = shard.state.progress();
             let catalog = shard.state.catalog();
             let feed = Feed { rows: &shard.state.store(), catalog: &catalog, progress };
-            let batch = feed.batch(cursor, &pull.subscription).map_err(|error| storage_problem(&error))?;
+            if !feed.reaches(cursor).map_err(|error| storage_problem(&error))? {
+                too_old.push(cursor.clone());
+                continue;
+            }
+            let manifest = pull.manifests.iter().find(|manifest| manifest.shard == cursor.shard);
+            let batch = feed.batch(cursor, &pull.subscription, manifest).map_err(|error| storage_problem(&error))?;
             let documents = batch.iter().flat_map(|batch| &batch.documents);
             bytes += documents.map(message::Document::content_bytes).sum::<usize>();
             batches.extend(batch);
@@ -199,6 +209,6 @@ impl Node {
                 break;
             }
         }
-        Ok(batches)
+        Ok((batches, too_old))
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use skerry_api::cli::Output;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consensus::types::NodeAddress;
 use crate::env::tls::TlsFiles;
-use crate::limits::{CLUSTER_SIZES, NODE_PORT_OFFSET, SHARDS_MAX};
+use crate::limits::{CLUSTER_SIZES, NODE_PORT_OFFSET, REJOIN_WINDOW, SHARDS_MAX};
 use crate::node::{AuditOptions, Reads};
 use crate::server::{self, ServeOptions};
 use crate::telemetry::logs;
@@ -49,6 +50,10 @@ pub(super) struct Serve {
     /// counted as skerry_plugin_divergence_total
     #[arg(long, default_value_t = AuditOptions::default().one_in, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     audit_one_in: u32,
+    /// How long an edge may be silent and then go on from the changes since; one that was silent for longer compares what
+    /// it holds with what is there
+    #[arg(long, default_value_t = REJOIN_WINDOW.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    rejoin_window: u64,
     #[command(flatten)]
     tls: TlsArguments,
     /// Write the log as JSON
@@ -180,6 +185,7 @@ impl Serve {
             shards: self.shards,
             reads: self.reads.into(),
             audit_one_in: self.audit_one_in,
+            rejoin_window: Duration::from_secs(self.rejoin_window),
             tls: self.tls.files(),
         })
     }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use skerry_model::ids::ScnExhausted;
 use skerry_model::{Ordinal, PluginDigest, Scn, VersionId};
-use skerry_store::{Batch, OrderedStore};
+use skerry_store::{Batch, Direction, Limit, OrderedStore};
 
 use super::keys::{catalog, change, feed, head, plugin, version, watermark};
 use super::read;
 use super::record::{Applied, DocumentEffect, Documents, Effect, PushEffect, Record};
 use crate::catalog::Catalog;
 use crate::documents::keys::header::Header;
+use crate::limits::FEED_STEP;
 
 /// Why the node must stop: what it holds is damaged, or the shard is at its end.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,14 @@ pub fn apply(
             holds
         }
         Effect::Compare { .. } => true,
+        Effect::ForgetFeed { up_to } => {
+            let holds = *up_to > feed::floor::<read::Error>(rows)?;
+            if holds {
+                forget_feed(&mut batch, rows, *up_to)?;
+                batch.put(feed::floor_key(), feed::encode_floor(*up_to));
+            }
+            holds
+        }
         Effect::PluginChunk { digest, chunk, chunks, bytes } => {
             batch.put(plugin::chunk_key(*digest, *chunk), bytes.clone());
             if chunk + 1 == *chunks {
@@ -91,6 +100,22 @@ pub fn apply(
     };
     let applied = if installed { Applied::Installed { scn } } else { Applied::Stale };
     Ok(Application { batch, applied, scn, catalog: moved, founded })
+}
+
+/// Takes away the entries up to an SCN; the leader has named one that few of them lie below.
+fn forget_feed(batch: &mut Batch, rows: &dyn OrderedStore, up_to: Scn) -> Result<(), Error> {
+    let mut range = feed::all();
+    loop {
+        let step = rows.scan(&range, Limit::rows(FEED_STEP), Direction::Forward).map_err(read::Error::from)?;
+        let Some((last, _)) = step.last() else { return Ok(()) };
+        range = range.behind(last.clone(), Direction::Forward);
+        for (key, _) in step {
+            if feed::decode_key(&key).map_err(read::Error::from)?.scn > up_to {
+                return Ok(());
+            }
+            batch.delete(key);
+        }
+    }
 }
 
 /// Takes away the rows of a component; on shards other than 0 there are none.

@@ -66,6 +66,11 @@ pub enum Effect {
         /// The leader's hash there.
         effects: EffectHash,
     },
+    /// Entries of the feed up to an SCN go: who stands before it copies the shard by comparison.
+    ForgetFeed {
+        /// The SCN.
+        up_to: Scn,
+    },
     /// A part of a plugin's component.
     PluginChunk {
         /// The component.
@@ -203,7 +208,7 @@ impl Record {
         match &self.effect {
             Effect::Documents(changes) => changes.iter().map(Documents::approximate_bytes).sum(),
             Effect::PluginChunk { bytes, .. } => bytes.len(),
-            Effect::Found { .. } | Effect::Catalog { .. } | Effect::Compare { .. } => 0,
+            Effect::Found { .. } | Effect::Catalog { .. } | Effect::Compare { .. } | Effect::ForgetFeed { .. } => 0,
         }
     }
 

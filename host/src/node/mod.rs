@@ -14,6 +14,7 @@ mod purge;
 mod reads;
 mod recovery;
 mod requests;
+mod retention;
 mod review;
 mod room;
 mod shard;
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     reads: Reads,
     core: Author,
     thresholds: Thresholds,
+    /// How long an edge may be silent before it compares what it holds.
+    rejoin_window: std::time::Duration,
     /// Until then the node grants no vote: before its restart it may have acknowledged a leader's lease.
     votes_from: tokio::time::Instant,
 }

@@ -64,6 +64,8 @@ pub struct Options {
     pub reads: Reads,
     /// How much of what plugins have decided is computed again.
     pub audit: AuditOptions,
+    /// How long the feed reaches back.
+    pub rejoin_window: Duration,
     /// The log database.
     pub log: Arc<dyn LogDb>,
     /// Writes to it.
@@ -293,6 +295,7 @@ pub async fn start(options: Options, stop: &CancellationToken) -> Result<Running
         plugins: Arc::new(NodePlugins::new(Plugins::new(Runtime::new(RuntimeProfile::newest())?), catalog)),
         health: Arc::default(),
         audit: Audit::new(options.audit),
+        rejoin_window: options.rejoin_window,
         trials: tokio::sync::Semaphore::new(1),
         executor: options.executor,
         clock: options.clock,

@@ -64,6 +64,7 @@ impl Reached {
                     Effect::Catalog { .. }
                     | Effect::Documents(_)
                     | Effect::Compare { .. }
+                    | Effect::ForgetFeed { .. }
                     | Effect::PluginChunk { .. } => {}
                 }
             }

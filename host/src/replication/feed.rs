@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skerry_channel::limits::{PULL_BYTES_TARGET, PULL_DOCUMENTS_MAX};
-use skerry_channel::message::{Batch, Document, MergeState};
+use skerry_channel::message::{Batch, Document, Manifest, MergeState};
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::subscription::Subscription;
 use skerry_model::policy::EngineKind;
@@ -29,11 +29,27 @@ pub struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// What is new for a receiver at `from`; `None` when nothing is.
+    /// Whether the feed reaches back to where a receiver stands.
     ///
     /// # Errors
     /// When rows cannot be read.
-    pub fn batch(&self, from: &Cursor, subscription: &Subscription) -> Result<Option<Batch>, Error> {
+    pub fn reaches(&self, from: &Cursor) -> Result<bool, Error> {
+        let (Position::Copy { feed_after: after, .. } | Position::Feed { after }) = &from.position else {
+            return Ok(true);
+        };
+        Ok(after.scn >= feed::floor::<Error>(self.rows)?)
+    }
+
+    /// What is new for a receiver at `from`; `None` when nothing is. Where it says what it holds, a copy is of what differs.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub fn batch(
+        &self,
+        from: &Cursor,
+        subscription: &Subscription,
+        manifest: Option<&Manifest>,
+    ) -> Result<Option<Batch>, Error> {
         match &from.position {
             Position::Start => {
                 // Everything applied so far lies at or below this; what comes later is in the feed behind it.
@@ -41,11 +57,13 @@ impl Feed<'_> {
                     scn: self.progress.scn,
                     ordinal: Ordinal { index: self.progress.index, position: u32::MAX },
                 };
-                self.copy(from, feed_after, None, subscription).map(Some)
+                self.copy(from, feed_after, None, subscription, manifest).map(Some)
             }
             // A node that has not come as far as the one where the copy began must not go on with it.
             Position::Copy { feed_after, .. } if feed_after.ordinal.index > self.progress.index => Ok(None),
-            Position::Copy { feed_after, after } => self.copy(from, *feed_after, Some(after), subscription).map(Some),
+            Position::Copy { feed_after, after } => {
+                self.copy(from, *feed_after, Some(after), subscription, manifest).map(Some)
+            }
             Position::Feed { after } => self.changes(from, *after, subscription),
         }
     }
@@ -56,9 +74,11 @@ impl Feed<'_> {
         feed_after: VersionId,
         after: Option<&(CollectionId, DocumentKey)>,
         subscription: &Subscription,
+        manifest: Option<&Manifest>,
     ) -> Result<Batch, Error> {
         let mut last = after.cloned();
         let mut batch = Growing::default();
+        let mut held = Held::of(manifest);
         for _ in 0..PULL_STEPS_MAX {
             let mut range = head::all();
             if let Some((collection, key)) = &last {
@@ -67,24 +87,32 @@ impl Feed<'_> {
             let heads = read::heads(self.rows, &range, SCAN_STEP)?;
             let more = heads.len() == SCAN_STEP;
             for (collection, key, head) in heads {
+                let place = (collection, key);
+                if let Some(end) = held.ends_before(&place) {
+                    return Ok(batch.finish_copy(from, Position::Copy { feed_after, after: end }, held));
+                }
                 // What is deleted since the copy began may be in the feed, so the receiver needs what was deleted. An
                 // operation on a deleted document goes on from its state, so the receiver needs that too.
-                let wanted = head.live || head.version > feed_after || self.delta_is_everything(collection);
-                if wanted && self.covers(subscription, collection, &key) {
-                    batch.add(self.document(collection, &key, &head, VersionId::ZERO)?);
+                let wanted = (head.live || head.version > feed_after || self.delta_is_everything(collection))
+                    && self.covers(subscription, collection, &place.1);
+                if held.differs(&place, head.version, wanted) && wanted {
+                    batch.add(self.document(collection, &place.1, &head, VersionId::ZERO)?);
                 }
-                last = Some((collection, key));
+                last = Some(place);
                 if let (true, Some(after)) = (batch.is_full(), last.clone()) {
-                    let to = Position::Copy { feed_after, after };
-                    return Ok(batch.finish(from, to, true));
+                    return Ok(batch.finish_copy(from, Position::Copy { feed_after, after }, held));
                 }
             }
             if !more {
-                return Ok(batch.finish(from, Position::Feed { after: feed_after }, true));
+                let to = match held.rest() {
+                    Some(after) => Position::Copy { feed_after, after },
+                    None => Position::Feed { after: feed_after },
+                };
+                return Ok(batch.finish_copy(from, to, held));
             }
         }
         let after = last.expect("several steps have met documents");
-        Ok(batch.finish(from, Position::Copy { feed_after, after }, true))
+        Ok(batch.finish_copy(from, Position::Copy { feed_after, after }, held))
     }
 
     fn changes(&self, from: &Cursor, after: VersionId, subscription: &Subscription) -> Result<Option<Batch>, Error> {
@@ -179,6 +207,55 @@ impl Feed<'_> {
     }
 }
 
+/// What a receiver says it holds, walked beside what is there.
+struct Held<'m> {
+    rest: std::iter::Peekable<std::slice::Iter<'m, (CollectionId, DocumentKey, VersionId)>>,
+    /// The last of them, where the receiver holds more behind it.
+    end: Option<(CollectionId, DocumentKey)>,
+    gone: Option<Vec<(CollectionId, DocumentKey)>>,
+}
+
+impl<'m> Held<'m> {
+    fn of(manifest: Option<&'m Manifest>) -> Self {
+        let held: &[_] = manifest.map_or(&[], |manifest| &manifest.held);
+        let last = held.last().filter(|_| manifest.is_some_and(|manifest| manifest.more));
+        Self {
+            rest: held.iter().peekable(),
+            end: last.map(|(collection, key, _)| (*collection, key.clone())),
+            gone: manifest.map(|_| Vec::new()),
+        }
+    }
+
+    /// The last that the receiver has named, when this document lies behind it: what it holds there it has not said.
+    fn ends_before(&mut self, place: &(CollectionId, DocumentKey)) -> Option<(CollectionId, DocumentKey)> {
+        if self.end.as_ref()? < place { self.rest() } else { None }
+    }
+
+    /// Whether the receiver does not hold this version. What it holds before this document is gone, and so is the document
+    /// when it is not wanted and another version is held.
+    fn differs(&mut self, place: &(CollectionId, DocumentKey), version: VersionId, wanted: bool) -> bool {
+        while let Some((collection, key, held)) =
+            self.rest.next_if(|(collection, key, _)| (*collection, key) <= (place.0, &place.1))
+        {
+            let is_same = (*collection, key) == (place.0, &place.1);
+            if is_same && *held == version {
+                return false;
+            }
+            if !is_same || !wanted {
+                self.gone.get_or_insert_default().push((*collection, key.clone()));
+            }
+        }
+        true
+    }
+
+    /// What is left is gone too; where the receiver's list ended, when it holds more.
+    fn rest(&mut self) -> Option<(CollectionId, DocumentKey)> {
+        let rest: Vec<_> = self.rest.by_ref().map(|(collection, key, _)| (*collection, key.clone())).collect();
+        self.gone.iter_mut().for_each(|gone| gone.extend_from_slice(&rest));
+        self.end.take()
+    }
+}
+
 /// A batch that grows to its bounds.
 #[derive(Default)]
 struct Growing {
@@ -197,7 +274,12 @@ impl Growing {
     }
 
     fn finish(self, from: &Cursor, to: Position, more: bool) -> Batch {
-        Batch { from: from.clone(), to: Cursor { position: to, ..from.clone() }, documents: self.documents, more }
+        let to = Cursor { position: to, ..from.clone() };
+        Batch { from: from.clone(), to, documents: self.documents, gone: None, more }
+    }
+
+    fn finish_copy(self, from: &Cursor, to: Position, held: Held<'_>) -> Batch {
+        Batch { gone: held.gone, ..self.finish(from, to, true) }
     }
 
     /// A batch of the feed; `None` when it leads nowhere.

@@ -298,6 +298,9 @@ pub struct Shard {
     pub applied_index: u64,
     /// The SCN of the last record applied.
     pub scn: u64,
+    /// The SCN that the feed reaches back to; 0 as long as it is whole.
+    #[serde(default)]
+    pub feed_from: u64,
 }
 
 /// `GET /v1/sync/status` on an edge.
@@ -324,6 +327,33 @@ pub struct SyncStatus {
     /// Views of the core's that this edge's plugins decided otherwise since it started; more than 0 is an alarm.
     #[serde(default)]
     pub divergences: u64,
+}
+
+/// `GET` and `PUT /v1/sync/subscription` on an edge: `{"subscription": "all"}`, or a list of `COLLECTION` and
+/// `COLLECTION/PREFIX`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionBody {
+    /// What the edge holds.
+    pub subscription: Holds,
+}
+
+/// What an edge holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Holds {
+    /// Everything, also collections made later.
+    All(All),
+    /// These collections, and the parts of collections whose keys begin with a prefix.
+    Only(Vec<String>),
+}
+
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum All {
+    /// `all`.
+    #[serde(rename = "all")]
+    All,
 }
 
 /// What a write wanted, as an edge keeps it.

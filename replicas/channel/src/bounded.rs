@@ -33,3 +33,18 @@ pub(crate) fn list<'de, const MAX: usize, D: Deserializer<'de>, T: Deserialize<'
 
     deserializer.deserialize_seq(List::<MAX, T>(PhantomData))
 }
+
+/// A list of at most `MAX` items, or none.
+pub(crate) fn optional<'de, const MAX: usize, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    struct Bounded<const MAX: usize, T>(Vec<T>);
+
+    impl<'de, const MAX: usize, T: Deserialize<'de>> Deserialize<'de> for Bounded<MAX, T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            list::<MAX, D, T>(deserializer).map(Self)
+        }
+    }
+
+    Ok(Option::<Bounded<MAX, T>>::deserialize(deserializer)?.map(|bounded| bounded.0))
+}

@@ -67,6 +67,6 @@ fn the_documented_frames_are_sent() {
     let digest = subscription.digest();
     let cursor = Cursor { timeline: TIMELINE, shard: ShardId::new(0), subscription: digest, position: Position::Start };
     let catalog = CatalogVersion::default();
-    let pull = Pull { replica, subscription, catalog, cursors: vec![cursor], wait_ms: 1_000 };
+    let pull = Pull { replica, subscription, catalog, cursors: vec![cursor], manifests: Vec::new(), wait_ms: 1_000 };
     check("the pull", &cbor(&Request::Pull(pull)));
 }

@@ -17,6 +17,8 @@ pub const CHANGE_BYTES_MAX: usize = 4 << 20;
 pub const PULL_DOCUMENTS_MAX: usize = 2_000;
 /// Contents of one pull batch, in bytes; a single document may be larger.
 pub const PULL_BYTES_TARGET: usize = 4 << 20;
+/// Documents that one manifest lists.
+pub const MANIFEST_ENTRIES_MAX: usize = 5_000;
 /// Shards of a cluster.
 pub const SHARDS_MAX: usize = 64;
 /// Deltas of one document in a pull batch.

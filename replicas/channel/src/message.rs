@@ -13,8 +13,8 @@ use skerry_model::{
 
 use crate::bounded;
 use crate::change::{Chain, Mark};
-use crate::limits::{DELTAS_MAX, PULL_DOCUMENTS_MAX, PUSH_CHANGES_MAX, SHARDS_MAX};
-use crate::pull::Cursor;
+use crate::limits::{DELTAS_MAX, MANIFEST_ENTRIES_MAX, PULL_DOCUMENTS_MAX, PUSH_CHANGES_MAX, SHARDS_MAX};
+use crate::pull::{Cursor, Position};
 use crate::push::sender::Confirmed;
 use crate::subscription::Subscription;
 
@@ -169,8 +169,23 @@ pub struct Pull {
     /// One per shard.
     #[serde(deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
     pub cursors: Vec<Cursor>,
+    /// For shards that are copied by comparison: what the edge holds behind the cursor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
+    pub manifests: Vec<Manifest>,
     /// How long the core may wait for news, in milliseconds.
     pub wait_ms: u32,
+}
+
+/// What an edge holds of a shard, in the order of collections and keys behind a cursor, so that only what differs is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The shard.
+    pub shard: ShardId,
+    /// Documents, with the version that was published here last.
+    #[serde(deserialize_with = "bounded::list::<MANIFEST_ENTRIES_MAX, _, _>")]
+    pub held: Vec<(CollectionId, DocumentKey, VersionId)>,
+    /// Whether the edge holds more behind the last of them.
+    pub more: bool,
 }
 
 /// News.
@@ -179,10 +194,37 @@ pub struct Pulled {
     /// At most one per shard; none where nothing is new.
     #[serde(deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
     pub batches: Vec<Batch>,
+    /// Those of the edge's cursors that the feed no longer reaches back to: it copies these shards by comparison.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
+    pub too_old: Vec<Cursor>,
     /// Collections and plugins, when the edge's were older. Never older than the batches.
     pub catalog: Option<Catalog>,
     /// The cluster's line of history. When the edge's cursors are of another, there are no batches.
     pub timeline: Timeline,
+}
+
+impl Pulled {
+    /// No news.
+    #[must_use]
+    pub fn nothing(timeline: Timeline) -> Self {
+        Self { batches: Vec::new(), too_old: Vec::new(), catalog: None, timeline }
+    }
+}
+
+impl Manifest {
+    /// Whether it is of one of these cursors, and lists what lies behind it in its order.
+    #[must_use]
+    pub fn fits(&self, cursors: &[Cursor]) -> bool {
+        let Some(cursor) = cursors.iter().find(|cursor| cursor.shard == self.shard) else { return false };
+        let place = |(collection, key, _): &(CollectionId, DocumentKey, VersionId)| (*collection, key.clone());
+        let after = match &cursor.position {
+            Position::Copy { after, .. } => Some(after.clone()),
+            Position::Start => None,
+            Position::Feed { .. } => return false,
+        };
+        let places = after.into_iter().chain(self.held.iter().map(place));
+        places.is_sorted_by(|one, next| one < next) && (!self.more || !self.held.is_empty())
+    }
 }
 
 /// Part of the feed: applied whole together with its cursor, and only by a receiver that stands at `from`.
@@ -195,6 +237,14 @@ pub struct Batch {
     /// What changed, each document once.
     #[serde(deserialize_with = "bounded::list::<PULL_DOCUMENTS_MAX, _, _>")]
     pub documents: Vec<Document>,
+    /// Of what a manifest listed, what is there no longer; the rest of it between the two places is as the core has it.
+    /// None where no manifest was compared: a copy then leaves out what is gone.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::optional::<MANIFEST_ENTRIES_MAX, _, _>"
+    )]
+    pub gone: Option<Vec<(CollectionId, DocumentKey)>>,
     /// Whether more is ready.
     pub more: bool,
 }

@@ -1,6 +1,7 @@
 //! The command line of `skerry-edge`.
 
 mod stranded;
+mod subscription;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,10 +13,11 @@ use clap_complete::Shell;
 use skerry_api::bodies::SyncStatus;
 use skerry_api::cli::{self, Output, Remote, patiently};
 use skerry_api::client;
-use skerry_channel::subscription::{self, Subscription};
-use skerry_model::{CollectionName, Origin};
+use skerry_channel::subscription::{Entry, Subscription, TooMany};
+use skerry_model::Origin;
 
 use self::stranded::Stranded;
+use self::subscription::Holding;
 use crate::edge::{self, Edge, EdgeOptions, OpenError};
 use crate::http;
 use crate::limits;
@@ -59,6 +61,9 @@ enum Command {
     Status,
     /// Push everything and pull until nothing is new
     Sync,
+    /// Show or change what the edge holds
+    #[command(subcommand)]
+    Subscription(Holding),
     /// Show, export, make again or give up what the core refused
     #[command(subcommand)]
     Stranded(Stranded),
@@ -83,9 +88,10 @@ struct Serve {
     /// Loopback address of the HTTP API
     #[arg(long, default_value = "127.0.0.1:7500", value_name = "ADDR")]
     http: SocketAddr,
-    /// What to hold: a collection, or the part of it whose keys begin with a prefix; repeat it for more [default: all]
+    /// What to hold from now on: a collection, or the part of it whose keys begin with a prefix; repeat it for more [default:
+    /// what the folder holds, at first everything]
     #[arg(long, value_name = "COLLECTION[/PREFIX]")]
-    subscribe: Vec<String>,
+    subscribe: Vec<Entry>,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +113,7 @@ impl Enrol {
             replica: self.replica.clone(),
             cores: self.core.clone(),
             data: self.data.clone(),
-            subscription: Subscription::All,
+            subscription: None,
         };
         let enrolling = tokio::task::spawn_blocking(move || edge::enrol(options));
         patiently("enrolling", enrolling).await.map_err(|_| OpenError::Stopping)??;
@@ -130,10 +136,12 @@ enum Error {
     Http(#[from] http::Error),
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    #[error("{entry:?} is not COLLECTION or COLLECTION/PREFIX: {source}")]
-    Subscribe { entry: String, source: skerry_model::ids::Error },
     #[error(transparent)]
-    Subscription(#[from] subscription::TooMany),
+    Subscription(#[from] TooMany),
+    #[error("the edge holds everything: say with `skerry-edge subscription set` what it is to hold instead")]
+    HoldsAll,
+    #[error("{entry} is not among what the edge holds, which is {held}")]
+    NotHeld { entry: String, held: String },
     #[error("cannot start the async runtime: {0}")]
     Runtime(#[source] io::Error),
     #[error("cannot write the output: {0}")]
@@ -180,6 +188,7 @@ async fn run_command(cli: &Cli) -> Result<(), Error> {
             let status = patiently("syncing", sync(&cli.remote)).await?;
             Ok(output.show(&status, people)?)
         }
+        Command::Subscription(holding) => holding.run(&client()?, output).await,
         Command::Stranded(stranded) => stranded.run(&client()?, output).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -257,18 +266,9 @@ async fn asked_to_stop() {
 }
 
 /// What the arguments subscribe to.
-fn subscription(entries: &[String]) -> Result<Subscription, Error> {
-    if entries.is_empty() {
-        return Ok(Subscription::All);
-    }
-    let entry = |entry: &String| {
-        let (collection, prefix) = entry.split_once('/').unwrap_or((entry, ""));
-        let refused = |source| Error::Subscribe { entry: entry.clone(), source };
-        let collection: CollectionName = collection.parse().map_err(refused)?;
-        Ok(subscription::Entry { collection, prefix: prefix.to_owned() })
-    };
-    let entries = entries.iter().map(entry).collect::<Result<Vec<_>, Error>>()?;
-    Ok(Subscription::only(entries)?)
+fn subscription(entries: &[Entry]) -> Result<Option<Subscription>, Error> {
+    let entries = (!entries.is_empty()).then(|| entries.to_vec());
+    Ok(entries.map(Subscription::only).transpose()?)
 }
 
 /// Asks a running edge to sync, and waits for it.
@@ -310,17 +310,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn subscriptions_name_collections_and_prefixes() {
-        assert_eq!(subscription(&[]).unwrap(), Subscription::All);
-        let Subscription::Only(entries) = subscription(&["items/shop/a".to_owned(), "orders".to_owned()]).unwrap()
-        else {
-            panic!("not everything");
-        };
-        let found: Vec<_> = entries.iter().map(|entry| (entry.collection.as_str(), entry.prefix.as_str())).collect();
-        assert_eq!(found, [("items", "shop/a"), ("orders", "")]);
-        assert!(subscription(&["Items".to_owned()]).is_err());
     }
 }

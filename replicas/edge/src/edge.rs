@@ -39,8 +39,8 @@ pub struct EdgeOptions {
     pub cores: Vec<String>,
     /// Folder for everything the edge keeps; made if there is none.
     pub data: PathBuf,
-    /// What it holds.
-    pub subscription: Subscription,
+    /// What it holds from now on; `None` for what it held before, which is everything at first.
+    pub subscription: Option<Subscription>,
 }
 
 /// Why an edge does not open.
@@ -284,6 +284,21 @@ impl Edge {
     /// A [`Problem`]; of kind `stranded-not-found` when there is none of that name.
     pub async fn discard_stranded(&self, id: StrandedId) -> Answer<()> {
         self.owner.answer(move |replica| replica.discard_stranded(id)).await
+    }
+
+    /// What this edge holds, or is about to.
+    #[must_use]
+    pub fn subscription(&self) -> Subscription {
+        self.reader.known().subscription.clone()
+    }
+
+    /// Has this edge hold something else from now on, also after a restart. What is new is copied from the core and then
+    /// joins; what is no longer wanted goes, once nothing that was written here waits in it.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn subscribe(&self, wanted: Subscription) -> Result<(), Stopped> {
+        self.owner.run(move |replica| replica.subscribe(wanted)).await
     }
 
     /// Pushes everything and pulls until nothing is new, beside what goes on in the background.

@@ -8,11 +8,12 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use skerry_api::bodies::{Collection, Collections, SyncStatus};
+use skerry_api::bodies::{All, Collection, Collections, Holds, SubscriptionBody, SyncStatus};
 use skerry_api::guard::{Allowed, guard};
-use skerry_api::payload::RawBody;
+use skerry_api::payload::{JsonBody, RawBody};
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_api::routes;
+use skerry_channel::subscription::{BadEntry, Subscription};
 use tokio::net::TcpListener;
 
 use crate::edge::Edge;
@@ -76,6 +77,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/collections/{collection}", get(collection))
         .route("/v1/sync", post(sync_now))
         .route("/v1/sync/status", get(status))
+        .route("/v1/sync/subscription", get(subscription).put(subscribe))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .layer(DefaultBodyLimit::max(limits::SYNC_BODY_BYTES_MAX))
@@ -108,6 +110,35 @@ async fn sync_now(State(edge): State<Edge>, RawBody(body): RawBody) -> Result<Js
         sync::Error::Stopped(stopped) => stopped.into(),
         error => Problem::unavailable(Outcome::NotProposed, crate::sync_loop::sentence(&error)),
     })
+}
+
+async fn subscription(State(edge): State<Edge>) -> Json<SubscriptionBody> {
+    Json(describe(&edge.subscription()))
+}
+
+async fn subscribe(
+    State(edge): State<Edge>,
+    JsonBody(SubscriptionBody { subscription }): JsonBody<SubscriptionBody>,
+) -> Result<Json<SubscriptionBody>, Problem> {
+    let malformed = |detail: String| Problem::new(Kind::Malformed, detail);
+    let wanted = match subscription {
+        Holds::All(All::All) => Subscription::All,
+        Holds::Only(entries) => {
+            let entries = entries.iter().map(|entry| entry.parse()).collect::<Result<_, BadEntry>>();
+            Subscription::only(entries.map_err(|error| malformed(error.to_string()))?)
+                .map_err(|error| malformed(error.to_string()))?
+        }
+    };
+    edge.subscribe(wanted).await?;
+    Ok(Json(describe(&edge.subscription())))
+}
+
+fn describe(subscription: &Subscription) -> SubscriptionBody {
+    let subscription = match subscription {
+        Subscription::All => Holds::All(All::All),
+        Subscription::Only(entries) => Holds::Only(entries.iter().map(ToString::to_string).collect()),
+    };
+    SubscriptionBody { subscription }
 }
 
 async fn healthy() -> &'static str {

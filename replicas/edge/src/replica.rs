@@ -24,9 +24,10 @@ use skerry_model::{
 };
 use skerry_store::LogDb;
 
-use crate::keys::cursor::Standing;
+use crate::keys::cursor::{Copying, Role, Standing};
 use crate::keys::identity::{Home, Identity};
 use crate::keys::outbox::Entry;
+use crate::keys::subscription::Subscribed;
 use crate::keys::tally::Tally;
 use crate::keys::{self, Place, Slot};
 use crate::table::Table;
@@ -43,6 +44,7 @@ mod outbox;
 mod read;
 mod shown;
 mod stranded;
+mod subscribe;
 mod timeline;
 mod upkeep;
 mod write;
@@ -58,6 +60,7 @@ pub use stranded::{BadId, Retried, StrandedChange, StrandedId};
 use audit::Audit;
 use known::{Known, Shared};
 use live::LiveDocuments;
+use subscribe::Leaving;
 
 /// Why an edge cannot go on: its database failed or is damaged, and the process must stop.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +123,8 @@ pub struct Options {
     pub replica: Origin,
     /// The core's base URL, for sentences to people.
     pub core: String,
-    /// What it holds. Another one than before makes it take a new copy.
-    pub subscription: Subscription,
+    /// What it holds from now on; `None` for what it held before, which is everything at first.
+    pub subscription: Option<Subscription>,
     /// Its database.
     pub database: Arc<dyn LogDb>,
     /// Wall-clock time.
@@ -139,6 +142,11 @@ pub struct Replica {
     random: Arc<dyn Random>,
     resolvers: Arc<dyn Resolvers>,
     identity: Identity,
+    subscribed: Subscribed,
+    /// How far the search for documents that are no longer wanted has come.
+    leaving: Option<Leaving>,
+    /// Whether the next pull is of what is to join.
+    joins_next: bool,
     known: Arc<Known>,
     shared: Shared,
     engines: BTreeMap<CollectionId, Arc<dyn Engine>>,
@@ -167,6 +175,8 @@ struct Shard {
     sender: Sender,
     confirmed: Option<Confirmed>,
     standing: Standing,
+    /// Where the copy of what is to join stands.
+    joining: Option<Standing>,
     /// The sequence number of the next change under the present incarnation.
     next_sequence: u64,
     /// Changes in the outbox.
@@ -203,8 +213,10 @@ pub struct Counts {
     pub unsent_bytes: usize,
     /// Changes that the core refused.
     pub stranded: u64,
-    /// Whether the first copy is complete.
+    /// Whether the first copy is complete, also of what has joined the subscription since.
     pub copied: bool,
+    /// Whether something is being copied that is to join the subscription.
+    pub joining: bool,
     /// Whether a restored core's content is being copied; nothing is sent of a shard before.
     pub returning: bool,
     /// Whether this is one of two copies of a folder, and sends nothing until it is enrolled anew.
@@ -268,7 +280,12 @@ impl Replica {
         };
         let catalog = table.get(&keys::catalog::key())?.map(|row| keys::catalog::decode(&row)).transpose()?;
         let catalog = catalog.unwrap_or(Catalog { version: CatalogVersion::default(), collections: Vec::new() });
-        let known = Known::new(identity.replica.clone(), core, subscription, identity.home).with_catalog(&catalog);
+        let subscribed =
+            table.get(&keys::subscription::key())?.map(|row| keys::subscription::decode(&row)).transpose()?;
+        let first = || Subscribed::to(subscription.clone().unwrap_or(Subscription::All));
+        let subscribed = subscribed.unwrap_or_else(first);
+        let known = Known::new(identity.replica.clone(), core, subscribed.wanted.clone(), identity.home);
+        let known = known.with_catalog(&catalog);
         let tally = table.get(&keys::tally::key())?.map(|row| keys::tally::decode(&row)).transpose()?;
         let known = Arc::new(known);
         let mut opened = Self {
@@ -277,6 +294,9 @@ impl Replica {
             random,
             resolvers,
             identity,
+            subscribed,
+            leaving: None,
+            joins_next: false,
             shared: Arc::new(RwLock::new(known.clone())),
             known,
             engines: BTreeMap::new(),
@@ -299,7 +319,11 @@ impl Replica {
         }
         opened.load()?;
         opened.table.put(keys::identity::key(), keys::identity::encode(&opened.identity));
+        opened.table.put(keys::subscription::key(), keys::subscription::encode(&opened.subscribed));
         opened.table.delete(keys::clean_stop::key());
+        if let Some(wanted) = subscription {
+            opened.subscribe(wanted)?;
+        }
         opened.commit()?;
         Ok(opened)
     }
@@ -370,28 +394,31 @@ impl Replica {
             }
             Ok::<_, Error>(())
         })?;
-        let subscription = self.known.subscription.digest();
-        self.table.for_each(keys::cursor::all(), |key, value| {
-            let (id, standing) = (keys::cursor::decode_key(&key)?, keys::cursor::decode(&value)?);
-            if let Some(shard) = shards.get_mut(&id) {
-                if standing.cursor.subscription == subscription && standing.cursor.timeline == home.timeline {
-                    shard.standing = standing;
-                } else {
-                    shard.standing.recopy = true;
+        for role in [Role::Main, Role::Joining] {
+            self.table.for_each(role.all(), |key, value| {
+                let (id, standing) = (role.decode_key(&key)?, keys::cursor::decode(&value)?);
+                if let Some(shard) = shards.get_mut(&id) {
+                    match role {
+                        Role::Main => shard.standing = standing,
+                        Role::Joining => shard.joining = Some(standing),
+                    }
                 }
-            }
-            Ok::<_, Error>(())
-        })
+                Ok::<_, Error>(())
+            })?;
+        }
+        self.leaving = self.subscribed.leaving.then(Leaving::default);
+        Ok(())
     }
 
     /// A shard of which this edge has nothing.
     fn new_shard(&self, id: ShardId, timeline: Timeline) -> Shard {
-        let subscription = self.known.subscription.digest();
+        let subscription = self.subscribed.held.digest();
         let cursor = Cursor { timeline, shard: id, subscription, position: Position::Start };
         Shard {
             sender: Sender::new(self.identity.replica.clone(), id, None),
             confirmed: None,
-            standing: Standing { cursor, recopy: false, returning: false },
+            standing: Standing { cursor, copying: Copying::First, returning: false },
+            joining: None,
             next_sequence: 1,
             waiting: 0,
             waiting_bytes: 0,
@@ -439,7 +466,8 @@ impl Replica {
             unsent: self.shards.values().map(|shard| shard.waiting).sum(),
             unsent_bytes: self.unsent_bytes(),
             stranded: self.stranded,
-            copied: !self.shards.is_empty() && self.shards.values().all(copied),
+            copied: !self.shards.is_empty() && self.shards.values().all(copied) && self.subscribed.joining.is_none(),
+            joining: self.subscribed.joining.is_some(),
             returning: self.shards.values().any(|shard| shard.standing.returning),
             held: self.identity.held,
             enrolled: self.identity.home.is_some(),

@@ -155,18 +155,18 @@ impl Exchange {
 
     /// Asks for news once. `true` when there was any.
     pub(crate) async fn pull(&self, wait_ms: u32) -> Result<bool, Error> {
-        let Some(pull) = self.owner.run(move |replica| Ok(replica.pull_request(wait_ms))).await? else {
+        let Some(pull) = self.owner.run(move |replica| replica.pull_request(wait_ms)).await? else {
             return Ok(false);
         };
-        let waiting = Duration::from_millis(u64::from(wait_ms));
+        let waiting = Duration::from_millis(u64::from(pull.wait_ms));
         let pulled = match self.core.exchange(&Request::Pull(pull), waiting).await? {
             Answer::Pulled(pulled) => pulled,
             Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
             Answer::Welcome(_) | Answer::Pushed(_) => return Err(Error::OutOfPlace { question: "pull" }),
         };
-        let (timeline, catalog) = (pulled.timeline, pulled.catalog);
-        let news = catalog.is_some() || !pulled.batches.is_empty();
-        if !self.owner.run(move |replica| replica.pulled(timeline, catalog)).await? {
+        let (timeline, catalog, too_old) = (pulled.timeline, pulled.catalog, pulled.too_old);
+        let news = catalog.is_some() || !too_old.is_empty() || !pulled.batches.is_empty();
+        if !self.owner.run(move |replica| replica.pulled(timeline, catalog, &too_old)).await? {
             return Err(Error::OtherTimeline { timeline });
         }
         self.fetch_components().await?;
@@ -179,7 +179,8 @@ impl Exchange {
                 return Err(Error::Diverged { shard });
             }
         }
-        Ok(news)
+        // With two feeds that take turns, one that is silent says nothing of the other.
+        Ok(news || self.owner.counts().borrow().joining)
     }
 
     /// Fetches the plugins that the catalog names and this edge lacks. One that cannot be had is tried again later, and

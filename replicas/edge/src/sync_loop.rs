@@ -152,8 +152,15 @@ impl SyncLoop {
     /// Waits for news, again and again.
     async fn pull(&self) -> Result<std::convert::Infallible, Error> {
         self.exchange.fetch_components().await?;
+        let mut counts = self.exchange.owner.counts();
         loop {
-            self.exchange.pull(limits::PULL_WAIT_MS).await?;
+            let was_joining = counts.borrow_and_update().joining;
+            tokio::select! {
+                biased;
+                pulled = self.exchange.pull(limits::PULL_WAIT_MS) => drop(pulled?),
+                // What is to join is asked for at once, not when the wait for other news is over.
+                _ = counts.wait_for(|counts| counts.joining), if !was_joining => {}
+            }
         }
     }
 }

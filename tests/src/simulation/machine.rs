@@ -12,6 +12,7 @@ use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::env::executor::Inline;
 use skerry_host::env::runtime::{seed_of_this_thread, seed_this_thread};
+use skerry_host::limits::REJOIN_WINDOW;
 use skerry_host::node::{AuditOptions, Node, Options, Reads, Running, start};
 use skerry_model::NodeId;
 use skerry_model::env::{Clock, Random};
@@ -189,6 +190,7 @@ impl Machine {
             thresholds: plan.thresholds,
             reads: plan.reads,
             audit: AuditOptions { one_in: 1, inputs: None },
+            rejoin_window: REJOIN_WINDOW,
             log,
             log_writer: Arc::clone(&log_writer),
             state: Arc::clone(&state),

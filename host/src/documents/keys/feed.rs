@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 use skerry_model::{CollectionId, DocumentKey, Epoch, Ordinal, Scn, VersionId};
-use skerry_store::KeyRange;
+use skerry_store::{KeyRange, OrderedStore};
 
 use super::{Kind, Unreadable};
 
@@ -35,6 +35,35 @@ pub fn key(version: VersionId) -> Bytes {
 pub fn after(version: VersionId) -> KeyRange {
     let kind = Bytes::from_static(&[Kind::Feed as u8]);
     KeyRange::prefix(kind).behind(key(version), skerry_store::Direction::Forward)
+}
+
+/// All entries.
+#[must_use]
+pub fn all() -> KeyRange {
+    KeyRange::prefix(Bytes::from_static(&[Kind::Feed as u8]))
+}
+
+/// The key of the SCN up to which entries have gone.
+#[must_use]
+pub const fn floor_key() -> Bytes {
+    Bytes::from_static(&[Kind::FeedFloor as u8])
+}
+
+/// The stored form of that SCN.
+#[must_use]
+pub fn encode_floor(floor: Scn) -> Bytes {
+    super::encode(&floor)
+}
+
+/// The SCN up to which entries have gone; zero as long as none has.
+///
+/// # Errors
+/// When the row cannot be read, or decoded.
+pub fn floor<E>(rows: &(impl OrderedStore + ?Sized)) -> Result<Scn, E>
+where
+    E: From<skerry_store::Error> + From<Unreadable>,
+{
+    Ok(rows.get(&floor_key())?.map(|row| super::decode("feed floor", &row)).transpose()?.unwrap_or(Scn::ZERO))
 }
 
 /// The version of an entry's key.

@@ -31,6 +31,7 @@ enum Kind {
     Change = 0x12,
     Fold = 0x13,
     Feed = 0x20,
+    FeedFloor = 0x21,
     Watermark = 0x30,
 }
 

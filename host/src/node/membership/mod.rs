@@ -241,6 +241,7 @@ impl Node {
                 continue;
             }
             self.compare_effects(&shard).await;
+            self.forget_feed(&shard).await;
             let term = shard.term();
             let (_, since) =
                 *leads_since.take_if(|(led, _)| *led == term).get_or_insert_with(|| (term, Instant::now()));

@@ -22,7 +22,8 @@ pub use self::error::{Effect, Error};
 use self::exchange::{Answer, Request};
 use crate::bodies::{
     Cluster, Collection, CollectionSpec, Collections, Deployed, Drain, DryRun, NewMember, Plugin, Plugins, Replacement,
-    Rollback, RolledBack, Settle, StrandedAction, StrandedDone, StrandedPage, StrandedWork, SyncStatus, Transfer,
+    Rollback, RolledBack, Settle, StrandedAction, StrandedDone, StrandedPage, StrandedWork, SubscriptionBody,
+    SyncStatus, Transfer,
 };
 use crate::conditions;
 use crate::documents::{
@@ -372,6 +373,22 @@ impl Client {
     /// [`Error`].
     pub async fn sync_status(&self) -> Result<SyncStatus, Error> {
         self.send(Request::get("/v1/sync/status".to_owned())).await?.json()
+    }
+
+    /// What an edge holds.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn subscription(&self) -> Result<SubscriptionBody, Error> {
+        self.send(Request::get("/v1/sync/subscription".to_owned())).await?.json()
+    }
+
+    /// Has an edge hold something else.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn subscribe(&self, wanted: &SubscriptionBody) -> Result<SubscriptionBody, Error> {
+        self.send(Request::new(Method::PUT, "/v1/sync/subscription".to_owned()).json(wanted)).await?.json()
     }
 
     /// A page of what the core refused, at an edge.

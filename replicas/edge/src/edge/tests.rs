@@ -73,7 +73,7 @@ async fn world_on(disk: Disk) -> World {
         replica: "shop".parse().unwrap(),
         cores: vec![format!("http://{nobody}"), core_url],
         data: folder.path().to_owned(),
-        subscription: Subscription::All,
+        subscription: None,
     };
     let edge = Edge::open_on(options, Arc::new(disk)).await.unwrap();
     let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

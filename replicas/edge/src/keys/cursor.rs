@@ -15,23 +15,52 @@ const ROW: &str = "cursor";
 pub(crate) struct Standing {
     /// The cursor.
     pub(crate) cursor: Cursor,
-    /// Whether the copy in progress is not the first: what it does not mention has gone.
-    pub(crate) recopy: bool,
+    /// What the copy in progress, if there is one, finds here.
+    pub(crate) copying: Copying,
     /// Whether the copy in progress is of a restored core: what waits is made again on it, and sent no sooner.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) returning: bool,
 }
 
-pub(crate) fn all() -> KeyRange {
-    Kind::Cursor.all()
+/// What a copy finds here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Copying {
+    /// Nothing: it is the first.
+    First,
+    /// Content that may be damaged: all of it comes again, and what does not come has gone.
+    Anew,
+    /// Content that may be old: what differs comes.
+    Compared,
 }
 
-pub(crate) fn key(shard: ShardId) -> Bytes {
-    Kind::Cursor.of_shard(shard)
+/// Which of an edge's feeds a cursor is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The subscription.
+    Main,
+    /// What is to join the subscription, while it is copied.
+    Joining,
 }
 
-pub(crate) fn decode_key(key: &[u8]) -> Result<ShardId, Error> {
-    Kind::Cursor.shard(ROW, key)
+impl Role {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Main => Kind::Cursor,
+            Self::Joining => Kind::Joining,
+        }
+    }
+
+    pub(crate) fn all(self) -> KeyRange {
+        self.kind().all()
+    }
+
+    pub(crate) fn key(self, shard: ShardId) -> Bytes {
+        self.kind().of_shard(shard)
+    }
+
+    pub(crate) fn decode_key(self, key: &[u8]) -> Result<ShardId, Error> {
+        self.kind().shard(ROW, key)
+    }
 }
 
 pub(crate) fn encode(standing: &Standing) -> Bytes {
@@ -62,13 +91,14 @@ mod tests {
             subscription: Subscription::All.digest(),
             position: Position::Copy { feed_after: version, after },
         };
-        let standing = Standing { cursor, recopy: true, returning: false };
-        check_golden(&key(shard), "200002");
+        let standing = Standing { cursor, copying: Copying::Anew, returning: false };
+        check_golden(&Role::Main.key(shard), "200002");
+        check_golden(&Role::Joining.key(shard), "220002");
         check_golden(
             &encode(&standing),
-            "01a266637572736f72a46874696d656c696e655002020202020202020202020202020202657368617264026c737562736372697074696f6e502f8bdc4303b3efffb9461170282c8f9868706f736974696f6ea164436f7079a26a666565645f6166746572a26373636e184d676f7264696e616ca265696e6465780368706f736974696f6e0165616674657282076161667265636f7079f5",
+            "01a266637572736f72a46874696d656c696e655002020202020202020202020202020202657368617264026c737562736372697074696f6e502f8bdc4303b3efffb9461170282c8f9868706f736974696f6ea164436f7079a26a666565645f6166746572a26373636e184d676f7264696e616ca265696e6465780368706f736974696f6e016561667465728207616167636f7079696e6764416e6577",
         );
-        assert_eq!(decode_key(&key(shard)).unwrap(), shard);
+        assert_eq!(Role::Main.decode_key(&Role::Main.key(shard)).unwrap(), shard);
         assert_eq!(decode(&encode(&standing)).unwrap(), standing);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod outbox;
 pub(crate) mod plugin;
 pub(crate) mod provisional;
 pub(crate) mod stranded;
+pub(crate) mod subscription;
 pub(crate) mod tally;
 
 use bytes::Bytes;
@@ -39,9 +40,11 @@ enum Kind {
     CleanStop = 0x02,
     Catalog = 0x03,
     Tally = 0x04,
+    Subscription = 0x05,
     Plugin = 0x10,
     Cursor = 0x20,
     Confirmed = 0x21,
+    Joining = 0x22,
     Head = 0x30,
     History = 0x31,
     Provisional = 0x32,

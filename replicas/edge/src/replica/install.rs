@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skerry_channel::message::{Batch, Catalog, Collection, Document, MergeState, Pull, Welcome};
-use skerry_channel::pull::{self, Position, Step};
+use skerry_channel::limits::MANIFEST_ENTRIES_MAX;
+use skerry_channel::message::{Batch, Catalog, Collection, Document, Manifest, MergeState, Pull, Welcome};
+use skerry_channel::pull::{self, Cursor, Position, Step};
+use skerry_channel::subscription::Subscription;
 use skerry_model::engine::{Engine, MergeDocument};
 use skerry_model::ids::shard_of;
 use skerry_model::{ClusterId, CollectionId, ShardId, Timeline};
-use skerry_store::KeyRange;
+use skerry_store::{KeyRange, Limit};
 
 use super::{Error, Replica};
-use crate::keys::cursor::Standing;
+use crate::keys::cursor::{Copying, Role, Standing};
 use crate::keys::head::Head;
 use crate::keys::identity::Home;
 use crate::keys::{self, Place};
+use crate::limits;
 
 /// What a welcome led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,16 +117,67 @@ impl Replica {
         self.identity.clock_offset_ms = signed(core_ms).saturating_sub(signed(middle));
     }
 
-    /// What to ask the core for news, once it has been reached.
-    #[must_use]
-    pub fn pull_request(&self, wait_ms: u32) -> Option<Pull> {
-        self.identity.home.map(|_| Pull {
+    /// What to ask the core for news, once it has been reached. While something is to join, the two feeds take turns.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn pull_request(&mut self, wait_ms: u32) -> Result<Option<Pull>, Error> {
+        if self.identity.home.is_none() {
+            return Ok(None);
+        }
+        let joining = self.subscribed.joining.clone();
+        self.joins_next = joining.is_some() && !self.joins_next;
+        let wait_ms = if joining.is_some() { 0 } else { wait_ms };
+        let (role, subscription) = match joining.filter(|_| self.joins_next) {
+            Some(joining) => (Role::Joining, joining),
+            None => (Role::Main, self.subscribed.held.clone()),
+        };
+        let standings: Vec<_> = self.shards.values().filter_map(|shard| shard.at(role)).cloned().collect();
+        let mut manifests = Vec::new();
+        for standing in &standings {
+            manifests.extend(self.manifest(standing, &subscription)?);
+        }
+        Ok(Some(Pull {
             replica: self.identity.replica.clone(),
-            subscription: self.known.subscription.clone(),
+            subscription,
             catalog: self.known.catalog,
-            cursors: self.shards.values().map(|shard| shard.standing.cursor.clone()).collect(),
+            cursors: standings.into_iter().map(|standing| standing.cursor).collect(),
+            manifests,
             wait_ms,
-        })
+        }))
+    }
+
+    /// What is held behind the cursor of a copy that compares.
+    fn manifest(&self, standing: &Standing, subscription: &Subscription) -> Result<Option<Manifest>, Error> {
+        let after = match &standing.cursor.position {
+            Position::Feed { .. } => return Ok(None),
+            Position::Copy { after: (collection, key), .. } => {
+                Some(Place { collection: *collection, key: key.clone() })
+            }
+            Position::Start => None,
+        };
+        let (Some(home), Copying::Compared) = (self.identity.home, standing.copying) else { return Ok(None) };
+        let shard = standing.cursor.shard;
+        let (mut held, mut last) = (Vec::new(), after);
+        loop {
+            let limit = Limit { rows: limits::SCAN_STEP_ROWS, bytes: limits::SCAN_STEP_BYTES };
+            let rows = self.table.scan(&between(last.as_ref(), None), limit)?;
+            let Some((key, _)) = rows.last() else { return Ok(Some(Manifest { shard, held, more: false })) };
+            last = Some(keys::head::decode_key(key)?);
+            for (key, row) in rows {
+                let place = keys::head::decode_key(&key)?;
+                let is_of = |collection: &Arc<Collection>| {
+                    shard_of(&collection.name, &place.key, home.shards) == shard
+                        && subscription.covers(&collection.name, &place.key)
+                };
+                if self.known.by_id(place.collection).is_some_and(is_of) {
+                    held.push((place.collection, place.key, keys::head::decode(&row)?.version));
+                }
+                if held.len() == MANIFEST_ENTRIES_MAX {
+                    return Ok(Some(Manifest { shard, held, more: true }));
+                }
+            }
+        }
     }
 
     /// Takes what comes beside batches. `false` when the core is on another line of history: its batches are not for
@@ -131,12 +185,18 @@ impl Replica {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn pulled(&mut self, timeline: Timeline, catalog: Option<Catalog>) -> Result<bool, Error> {
+    pub fn pulled(&mut self, timeline: Timeline, catalog: Option<Catalog>, too_old: &[Cursor]) -> Result<bool, Error> {
         if self.identity.home.is_none_or(|home| home.timeline != timeline) {
             return Ok(false);
         }
         if let Some(catalog) = catalog {
             self.take_catalog(catalog)?;
+        }
+        for cursor in too_old {
+            let Some((role, standing)) = self.standing_at(cursor) else { continue };
+            tracing::warn!(shard = cursor.shard.get(), "this edge was away for long: comparing what it holds");
+            let cursor = Cursor { position: Position::Start, ..cursor.clone() };
+            self.stand(role, cursor.shard, Standing { cursor, copying: Copying::Compared, ..standing });
         }
         self.retry_views();
         Ok(true)
@@ -166,45 +226,64 @@ impl Replica {
     /// [`Error`].
     pub fn install(&mut self, batch: Batch) -> Result<Installed, Error> {
         let id = batch.to.shard;
-        let Some(standing) = self.shards.get(&id).map(|shard| shard.standing.clone()) else {
-            return Ok(Installed::Ignored);
-        };
+        let Some((role, standing)) = self.standing_at(&batch.from) else { return Ok(Installed::Ignored) };
         if pull::step(&standing.cursor, &batch) == Step::Ignore {
             return Ok(Installed::Ignored);
         }
-        let copying = !matches!(batch.from.position, Position::Feed { .. });
-        let evaluated = match self.evaluate_batch(&batch.documents, copying) {
+        let is_copy = !matches!(batch.from.position, Position::Feed { .. });
+        let evaluated = match self.evaluate_batch(&batch.documents, is_copy) {
             Ok(evaluated) => evaluated,
             Err(Refused::Stop(error)) => return Err(error),
             Err(Refused::Diverged) => {
                 let mut cursor = standing.cursor;
                 cursor.position = Position::Start;
-                self.stand(id, Standing { cursor, recopy: true, ..standing });
+                self.stand(role, id, Standing { cursor, copying: Copying::Anew, ..standing });
                 return Ok(Installed::Diverged);
             }
         };
         let documents = evaluated.len();
-        if standing.recopy && copying {
-            let kept = evaluated.iter().map(|evaluated| evaluated.place.clone()).collect();
-            self.drop_unmentioned(id, &batch, &kept)?;
-        }
+        let gone = match (is_copy, standing.copying, &batch.gone) {
+            (false, ..) | (true, Copying::First, _) => Vec::new(),
+            (true, Copying::Compared, Some(gone)) => {
+                gone.iter().map(|(collection, key)| Place { collection: *collection, key: key.clone() }).collect()
+            }
+            (true, Copying::Compared | Copying::Anew, _) => {
+                let kept = evaluated.iter().map(|evaluated| evaluated.place.clone()).collect();
+                self.unmentioned(role, &batch, &kept)?
+            }
+        };
+        gone.iter().try_for_each(|place| self.drop_published(place))?;
         for document in evaluated {
             self.take_document(document)?;
         }
         let copied = matches!(batch.to.position, Position::Feed { .. });
-        let [recopy, returning] = [standing.recopy, standing.returning].map(|so_far| so_far && !copied);
-        self.stand(id, Standing { cursor: batch.to, recopy, returning });
+        let copying = if copied { Copying::First } else { standing.copying };
+        let returning = standing.returning && !copied;
+        self.stand(role, id, Standing { cursor: batch.to, copying, returning });
         if standing.returning && copied {
             let remade = self.remake(id)?;
             tracing::info!(shard = id.get(), ?remade, "the restored core's content is here");
         }
+        if copied {
+            self.join_when_copied();
+        }
         Ok(Installed::Taken { documents, more: batch.more })
     }
 
-    pub(super) fn stand(&mut self, id: ShardId, standing: Standing) {
-        self.table.put(keys::cursor::key(id), keys::cursor::encode(&standing));
+    /// The feed that stands at a cursor.
+    fn standing_at(&self, cursor: &Cursor) -> Option<(Role, Standing)> {
+        let shard = self.shards.get(&cursor.shard)?;
+        let at = |role| shard.at(role).filter(|standing| standing.cursor == *cursor).map(|found| (role, found.clone()));
+        at(Role::Main).or_else(|| at(Role::Joining))
+    }
+
+    pub(super) fn stand(&mut self, role: Role, id: ShardId, standing: Standing) {
+        self.table.put(role.key(id), keys::cursor::encode(&standing));
         if let Some(shard) = self.shards.get_mut(&id) {
-            shard.standing = standing;
+            match role {
+                Role::Main => shard.standing = standing,
+                Role::Joining => shard.joining = Some(standing),
+            }
         }
     }
 
@@ -280,10 +359,14 @@ impl Replica {
         }
     }
 
-    /// A copy that is not the first leaves out what was deleted since the one before, and what the subscription no
-    /// longer covers: between its two places, whatever it does not mention goes.
-    fn drop_unmentioned(&mut self, id: ShardId, batch: &Batch, kept: &BTreeSet<Place>) -> Result<(), Error> {
-        let Some(home) = self.identity.home else { return Ok(()) };
+    /// A copy that is not the first leaves out what was deleted since the one before: what it covers between its two places
+    /// and does not mention.
+    fn unmentioned(&self, role: Role, batch: &Batch, kept: &BTreeSet<Place>) -> Result<Vec<Place>, Error> {
+        let Some(home) = self.identity.home else { return Ok(Vec::new()) };
+        let subscription = match role {
+            Role::Main => Some(&self.subscribed.held),
+            Role::Joining => self.subscribed.joining.as_ref(),
+        };
         let place = |(collection, key): &(CollectionId, skerry_model::DocumentKey)| Place {
             collection: *collection,
             key: key.clone(),
@@ -297,17 +380,18 @@ impl Replica {
             Position::Start | Position::Feed { .. } => None,
         };
         let mut gone = Vec::new();
-        let known = self.known.clone();
         self.table.for_each(between(after.as_ref(), up_to.as_ref()), |key, _| {
             let place = keys::head::decode_key(&key)?;
-            let collection = known.by_id(place.collection);
-            let here = collection.is_some_and(|collection| shard_of(&collection.name, &place.key, home.shards) == id);
-            if here && !kept.contains(&place) {
+            let is_covered = self.known.by_id(place.collection).is_some_and(|collection| {
+                shard_of(&collection.name, &place.key, home.shards) == batch.to.shard
+                    && subscription.is_some_and(|subscription| subscription.covers(&collection.name, &place.key))
+            });
+            if is_covered && !kept.contains(&place) {
                 gone.push(place);
             }
             Ok::<_, Error>(())
         })?;
-        gone.iter().try_for_each(|place| self.drop_published(place))
+        Ok(gone)
     }
 
     /// Lets go of a document that the core no longer has. What this edge has changed in it stays pending on an empty

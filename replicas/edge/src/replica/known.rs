@@ -44,6 +44,10 @@ impl Known {
         }
     }
 
+    pub(crate) fn with_subscription(self, subscription: Subscription) -> Self {
+        Self { subscription, ..self }
+    }
+
     pub(crate) fn with_home(self, home: Home) -> Self {
         Self { home: Some(home), ..self }
     }

@@ -142,11 +142,12 @@ impl Replica {
     fn settle(&mut self, id: ShardId, verdicts: Vec<Verdict>, confirmed: Confirmed) -> Result<Settled, Error> {
         let entries = self.entries(&keys::outbox::of_shard(id), Limit::rows(verdicts.len()))?;
         let (mut accepted, mut refused) = (0, 0);
-        let mut to_rebuild = BTreeSet::new();
+        let (mut to_rebuild, mut settled) = (BTreeSet::new(), BTreeSet::new());
         for ((slot, entry, bytes), verdict) in entries.into_iter().zip(verdicts) {
             let change = entry.change()?;
             let place = Place { collection: change.collection, key: change.key };
             self.take_waiting(slot, bytes);
+            settled.insert(place.clone());
             match verdict {
                 Verdict::Accepted | Verdict::Repeated => {
                     accepted += 1;
@@ -163,6 +164,9 @@ impl Replica {
         self.confirm(id, confirmed);
         for place in to_rebuild {
             self.rebuild(&place)?;
+        }
+        for place in settled {
+            self.leave_document(&place)?;
         }
         Ok(Settled::Judged { accepted, refused })
     }

@@ -8,6 +8,7 @@ mod forks;
 mod plugins;
 mod random;
 mod stranded;
+mod subscribe;
 mod sync;
 mod timeline;
 
@@ -74,7 +75,7 @@ pub(super) struct Machine {
     clock: TestClock,
     random: Arc<Counting>,
     resolvers: Arc<dyn Resolvers>,
-    subscription: Subscription,
+    subscription: Option<Subscription>,
     replica: Option<Replica>,
 }
 
@@ -87,7 +88,7 @@ impl Machine {
         let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
         let clock = TestClock(Arc::new(AtomicU64::new(1_000_000)));
         let random = Arc::new(Counting(AtomicU64::new(seed << 20)));
-        let (disk, subscription) = (Disk::new(seed), Subscription::All);
+        let (disk, subscription) = (Disk::new(seed), None);
         let mut machine = Self { name, disk, clock, random, resolvers, subscription, replica: None };
         machine.start();
         machine
@@ -214,8 +215,10 @@ impl Machine {
 
     /// `None` when nothing is new.
     fn pull_once(&mut self, core: &mut Core) -> Option<Vec<Installed>> {
-        let pulled = core.pull(&self.replica().pull_request(0).unwrap());
-        let is_news = self.replica().pulled(pulled.timeline, pulled.catalog).unwrap() && !pulled.batches.is_empty();
+        let joining = self.replica().counts().joining;
+        let pulled = core.pull(&self.replica().pull_request(0).unwrap().unwrap());
+        let is_news = self.replica().pulled(pulled.timeline, pulled.catalog, &pulled.too_old).unwrap();
+        let is_news = is_news && (!pulled.batches.is_empty() || !pulled.too_old.is_empty() || joining);
         let batches = if is_news { pulled.batches } else { Vec::new() };
         let installed: Vec<_> = batches.into_iter().map(|batch| self.replica().install(batch).unwrap()).collect();
         self.replica().commit().unwrap();

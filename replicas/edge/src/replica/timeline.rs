@@ -14,7 +14,7 @@ use skerry_store::Limit;
 
 use super::known::Known;
 use super::{Error, Pending, Phase, Replica};
-use crate::keys::cursor::Standing;
+use crate::keys::cursor::{Copying, Role, Standing};
 use crate::keys::identity::Home;
 use crate::keys::outbox::Entry;
 use crate::keys::{self, Place, Slot};
@@ -39,7 +39,8 @@ impl Replica {
         self.sort_out_waiting(&confirmed, &mut touched)?;
         self.sort_out_acknowledged(&confirmed, restored.replay, &mut touched)?;
         self.live.clear();
-        let subscription = self.known.subscription.digest();
+        self.subscribe_whole();
+        let subscription = self.subscribed.held.digest();
         for id in self.shards.keys().copied().collect::<Vec<_>>() {
             self.table.delete(keys::confirmed::key(id));
             if let Some(shard) = self.shards.get_mut(&id) {
@@ -47,7 +48,7 @@ impl Replica {
                 shard.sender = Sender::new(self.identity.replica.clone(), id, None);
             }
             let cursor = Cursor { timeline: found.timeline, shard: id, subscription, position: Position::Start };
-            self.stand(id, Standing { cursor, recopy: true, returning: true });
+            self.stand(Role::Main, id, Standing { cursor, copying: Copying::Compared, returning: true });
         }
         self.strand_of_lost_collections(&before, &catalog, &mut touched)?;
         self.replace_catalog(&catalog)?;

@@ -145,8 +145,8 @@ impl Replica {
         {
             self.vanished.remove(&collection);
         }
-        let kept = self.let_go_of_kept()?;
-        Ok(!self.stale.is_empty() || !self.vanished.is_empty() || kept)
+        let (kept, leaving) = (self.let_go_of_kept()?, self.leave()?);
+        Ok(!self.stale.is_empty() || !self.vanished.is_empty() || kept || leaving)
     }
 
     /// Removes some rows of a collection that is gone; 0 when there are none left.

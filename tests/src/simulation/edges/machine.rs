@@ -8,7 +8,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use skerry_channel::subscription::Subscription;
 use skerry_edge::replica::{Options, Resolvers};
 use skerry_edge::{Edge, Parts, Runs};
 use skerry_model::policy::{MergePolicy, Resolver};
@@ -79,7 +78,7 @@ impl EdgeMachine {
             replica: Options {
                 replica: self.replica.clone(),
                 core: self.cores[0].clone(),
-                subscription: Subscription::All,
+                subscription: None,
                 database: Arc::new(Fused { log: self.disk.log(), disk: self.disk.clone(), fuse: self.fuse.clone() }),
                 clock: Arc::new(SimulatedClock::new(&self.now_us, &self.skew_ms)),
                 random: Arc::new(SimulatedRandom::new(random)),

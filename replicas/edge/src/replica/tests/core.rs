@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) judged: usize,
     shards: u16,
     last: u64,
+    /// Its feed does not reach back to before this.
+    floor: VersionId,
     watermarks: BTreeMap<(Origin, ShardId), Watermark>,
     documents: BTreeMap<Place, Held>,
 }
@@ -60,6 +62,7 @@ impl Core {
             judged: 0,
             shards,
             last: 0,
+            floor: VersionId::ZERO,
             watermarks: BTreeMap::new(),
             documents: BTreeMap::new(),
         };
@@ -140,6 +143,7 @@ impl Core {
     /// Forgets a deleted document for good, as the end of the rejoin window does.
     pub(crate) fn forget(&mut self, key: &str) {
         self.documents.remove(&(CollectionId::new(1), key.parse().unwrap()));
+        self.floor = self.documents.values().map(|held| held.version).max().unwrap_or(VersionId::ZERO);
     }
 
     pub(crate) fn view(&self, key: &str) -> Option<serde_json::Value> {
@@ -206,9 +210,13 @@ impl Core {
 
     pub(crate) fn pull(&self, pull: &Pull) -> Pulled {
         let catalog = (pull.catalog != self.catalog.version).then(|| self.catalog.clone());
-        let batches = pull.cursors.iter().filter(|cursor| cursor.timeline == self.timeline);
-        let batches = batches.filter_map(|cursor| self.batch(pull, cursor)).collect();
-        Pulled { batches, catalog, timeline: self.timeline }
+        let cursors = pull.cursors.iter().filter(|cursor| cursor.timeline == self.timeline).cloned();
+        let (too_old, cursors): (Vec<_>, Vec<_>) = cursors.partition(|cursor| match cursor.position {
+            Position::Feed { after } => after < self.floor,
+            Position::Start | Position::Copy { .. } => false,
+        });
+        let batches = cursors.iter().filter_map(|cursor| self.batch(pull, cursor)).collect();
+        Pulled { batches, too_old, catalog, timeline: self.timeline }
     }
 
     fn batch(&self, pull: &Pull, from: &Cursor) -> Option<Batch> {
@@ -251,7 +259,7 @@ impl Core {
                 (documents, position, more)
             }
         };
-        Some(Batch { from: from.clone(), to: Cursor { position, ..from.clone() }, documents, more })
+        Some(Batch { from: from.clone(), to: Cursor { position, ..from.clone() }, documents, gone: None, more })
     }
 
     fn published(&self, place: &Place, held: &Held, after: VersionId) -> Document {

@@ -44,7 +44,7 @@ fn a_published_outcome_is_shown_as_it_came() {
     let mut core = Core::new(1);
     let mut edge = enrolled("shop", &mut core);
     core.write("rope", &put(json!({"n": 1})));
-    let mut pulled = core.pull(&edge.replica().pull_request(0).unwrap());
+    let mut pulled = core.pull(&edge.replica().pull_request(0).unwrap().unwrap());
     let document = &mut pulled.batches[0].documents[0];
     document.view = Some(skerry_model::document::View::from_canonical(r#"{"n":"as the core says"}"#.into()));
     document.fallback = Some("a reason".to_owned());
@@ -208,7 +208,7 @@ fn a_document_that_came_out_differently_is_copied_anew() {
     core.write("rope", &put(json!({"n": 1})));
     edge.pull(&mut core);
     core.write("rope", &Write::Patch(json!({"n": 2})));
-    let mut pulled = core.pull(&edge.replica().pull_request(0).unwrap());
+    let mut pulled = core.pull(&edge.replica().pull_request(0).unwrap().unwrap());
     pulled.batches[0].documents[0].merge.as_mut().unwrap().deltas.clear();
     assert_eq!(edge.replica().install(pulled.batches.remove(0)).unwrap(), Installed::Diverged);
     edge.replica().commit().unwrap();
@@ -237,13 +237,13 @@ fn a_batch_that_comes_twice_is_ignored() {
     let mut core = Core::new(1);
     let mut edge = enrolled("shop", &mut core);
     core.write("rope", &put(json!({"n": 1})));
-    let batch = core.pull(&edge.replica().pull_request(0).unwrap()).batches.remove(0);
+    let batch = core.pull(&edge.replica().pull_request(0).unwrap().unwrap()).batches.remove(0);
     assert_eq!(edge.replica().install(batch.clone()).unwrap(), Installed::Taken { documents: 1, more: false });
     assert_eq!(edge.replica().install(batch).unwrap(), Installed::Ignored);
 }
 
 #[test]
-fn another_subscription_takes_a_new_copy_and_drops_the_rest() {
+fn an_edge_that_was_away_for_long_finds_out_what_is_gone() {
     let mut core = Core::new(2);
     core.copy_step = 3;
     for number in 0..10 {
@@ -253,11 +253,14 @@ fn another_subscription_takes_a_new_copy_and_drops_the_rest() {
     let mut edge = enrolled("shop", &mut core);
     assert_eq!(edge.replica().counts().documents, 20);
     let only_b = Entry { collection: "items".parse().unwrap(), prefix: "b".to_owned() };
-    edge.subscription = Subscription::only(vec![only_b]).unwrap();
+    edge.subscription = Some(Subscription::only(vec![only_b]).unwrap());
     edge.restart();
     core.write("b3", &Write::Delete);
+    core.write("b4", &put(json!({"n": "later"})));
     core.forget("b3");
     edge.sync(&mut core);
+    while edge.replica().upkeep().unwrap() {}
+    edge.replica().commit().unwrap();
     assert_eq!(edge.replica().counts().documents, 9);
     assert!(edge.keys(100).iter().all(|key| key.starts_with('b') && key != "b3"));
     let problem = edge.try_write("a1", put(json!({}))).unwrap_err();
@@ -297,8 +300,8 @@ fn another_line_of_history_stops_push_and_pull_until_the_next_hello() {
     let push = edge.replica().next_push(shard).unwrap().unwrap();
     let answer = restored.push(&push);
     assert_eq!(edge.replica().pushed(shard, answer).unwrap(), Settled::OtherTimeline(restored.timeline));
-    let pulled = restored.pull(&edge.replica().pull_request(0).unwrap());
-    assert!(!edge.replica().pulled(pulled.timeline, pulled.catalog).unwrap());
+    let pulled = restored.pull(&edge.replica().pull_request(0).unwrap().unwrap());
+    assert!(!edge.replica().pulled(pulled.timeline, pulled.catalog, &pulled.too_old).unwrap());
     assert_eq!(edge.replica().counts().unsent, 1);
     edge.check("rope", json!({"n": 1}), State::Provisional);
     assert_eq!(edge.hello(&mut restored), Welcomed::Returning);

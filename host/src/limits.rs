@@ -54,7 +54,7 @@ pub const PLUGIN_REST_MAX: Duration = Duration::from_secs(2);
 
 /// Evaluations of one version of a plugin that run at once, so that one that takes all the fuel it may leaves threads to the
 /// other collections.
-pub const EVALUATIONS_OF_A_PLUGIN: usize = EVALUATION_THREADS / 2;
+pub const EVALUATIONS_OF_A_PLUGIN: usize = EVALUATION_THREADS * 3 / 4;
 
 /// A frame between nodes.
 pub const NODE_FRAME_BYTES_MAX: usize = 24 << 20;

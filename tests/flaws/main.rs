@@ -14,6 +14,10 @@ mod v03_fencing;
 #[cfg(test)]
 mod v03_lease_after_restart;
 #[cfg(test)]
+mod v08_increments;
+#[cfg(test)]
+mod v10_watermarks;
+#[cfg(test)]
 mod v11_shard_hash;
 #[cfg(test)]
 mod v12_half_merge;

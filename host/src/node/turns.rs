@@ -1,4 +1,4 @@
-//! How much of a node a version of a plugin may take: half of the threads, and after an evaluation in which it failed by
+//! How much of a node a version of a plugin may take: three of four threads, and after an evaluation in which it failed by
 //! its own fault, as where it takes all the fuel there is, nothing for a while. So it slows down its own collections alone.
 
 use std::collections::BTreeSet;

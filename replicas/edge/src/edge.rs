@@ -18,11 +18,12 @@ use skerry_store::limits::DISK_LOOK_INTERVAL;
 use skerry_store::room::{Folder, Headroom, Space};
 use tokio::sync::watch;
 
+use crate::changes::Changes;
 use crate::core_client::{self, CoreClient};
 use crate::limits;
 use crate::owner::{Owner, Runs, Stopped};
 use crate::plugins::CompiledPlugins;
-use crate::replica::{self, Answer, Counts, Reader, Replica, Retried, StrandedChange, StrandedId};
+use crate::replica::{self, Answer, Counts, Progress, Reader, Replica, Retried, StrandedChange, StrandedId};
 use crate::sync::{self, Exchange};
 use crate::sync_loop::{Link, SyncLoop};
 use crate::wire::{Http, Wire};
@@ -244,6 +245,20 @@ impl Edge {
             copied,
             divergences,
         }
+    }
+
+    /// Documents that change from now on, whoever writes them.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes::new(self.owner.changes(), self.owner.stopped().clone())
+    }
+
+    /// How far this edge's own work on a document has come.
+    ///
+    /// # Errors
+    /// A [`Problem`]; of kind `collection-not-found` where there is no such collection.
+    pub async fn progress(&self, at: Address) -> Answer<Progress> {
+        self.owner.answer(move |replica| replica.progress(&at)).await
     }
 
     /// Whether the core has ever been reached, so that reads and writes work.

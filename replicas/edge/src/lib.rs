@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocking;
+mod changes;
 pub mod cli;
 mod core_client;
 mod edge;
@@ -21,6 +23,7 @@ mod sync_loop;
 mod table;
 pub mod wire;
 
+pub use changes::{Changes, Heard};
 pub use core_client::Error as CoreError;
 pub use edge::{Edge, EdgeOptions, OpenError, Parts, enrol};
 pub use keys::Error as RowError;

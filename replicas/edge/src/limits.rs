@@ -67,3 +67,7 @@ pub const KEPT_BYTES_MAX: u64 = 256 << 20;
 pub const LEFT_TIMELINES_MAX: usize = 64;
 /// How soon after one fork another means that two copies of a folder are at work, in milliseconds: an hour.
 pub const FORKS_WITHIN_MS: u64 = 60 * 60 * 1000;
+/// Changed documents that wait for a listener who does not keep up; past it that one is told how many it has missed.
+pub const CHANGES_MAX: usize = 4_096;
+/// Worker threads of an edge that brings its own.
+pub const BLOCKING_THREADS: usize = 2;

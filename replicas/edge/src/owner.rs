@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+use skerry_api::documents::Address;
 use skerry_api::problem::{Kind, Outcome, Problem};
 use tokio::runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits;
@@ -53,6 +54,7 @@ pub(crate) struct Owner {
 
 struct Shared {
     counts: watch::Sender<Counts>,
+    changes: broadcast::Sender<Address>,
     stopped: CancellationToken,
     /// Why it stopped, unless it was closed.
     failure: OnceLock<Stopped>,
@@ -68,6 +70,7 @@ impl Owner {
         let (queue, queued) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
         let shared = Arc::new(Shared {
             counts: watch::Sender::new(replica.counts()),
+            changes: broadcast::Sender::new(limits::CHANGES_MAX),
             stopped: CancellationToken::new(),
             failure: OnceLock::new(),
             thread: Mutex::new(None),
@@ -118,6 +121,11 @@ impl Owner {
     /// Counts as of the last commit, and word of new ones.
     pub(crate) fn counts(&self) -> watch::Receiver<Counts> {
         self.shared.counts.subscribe()
+    }
+
+    /// Documents that change from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Address> {
+        self.shared.changes.subscribe()
     }
 
     /// Done when the edge has stopped.
@@ -182,7 +190,7 @@ async fn own(mut replica: Replica, mut queue: mpsc::Receiver<Message>, shared: &
             Err(mpsc::error::TryRecvError::Empty) if upkeep => {
                 upkeep = replica.upkeep()?;
                 replica.commit()?;
-                publish(&replica, shared);
+                publish(&mut replica, shared);
                 continue;
             }
             Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => queue.recv().await,
@@ -224,7 +232,9 @@ fn take_group(
     Ok(closing)
 }
 
-fn publish(replica: &Replica, shared: &Shared) {
+fn publish(replica: &mut Replica, shared: &Shared) {
+    // Where nobody listens there is nobody to tell.
+    replica.take_changed().into_iter().for_each(|changed| drop(shared.changes.send(changed)));
     let counts = replica.counts();
     shared.counts.send_if_modified(|published| {
         let changed = *published != counts;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use skerry_api::documents::Address;
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Catalog, Refusal};
 use skerry_channel::pull::{Cursor, Position};
@@ -41,6 +42,7 @@ mod kept;
 pub(crate) mod known;
 mod live;
 mod outbox;
+mod progress;
 mod read;
 mod shown;
 mod stranded;
@@ -54,6 +56,7 @@ pub(crate) mod tests;
 
 pub use install::{Installed, Welcomed};
 pub use outbox::Settled;
+pub use progress::Progress;
 pub use read::Reader;
 pub use stranded::{BadId, Retried, StrandedChange, StrandedId};
 
@@ -164,6 +167,10 @@ pub struct Replica {
     components: BTreeSet<PluginDigest>,
     audit: Audit,
     tally: Tally,
+    /// Documents that may read otherwise once what is staged is committed.
+    changed: BTreeSet<Place>,
+    /// Those of the last commit.
+    committed: BTreeSet<Place>,
     /// When the oldest kept change was acknowledged, in milliseconds since 1970, as far as is known.
     oldest_kept_ms: Option<u64>,
     stranded: u64,
@@ -309,6 +316,8 @@ impl Replica {
             components: BTreeSet::new(),
             audit: Audit::default(),
             tally: tally.unwrap_or_default(),
+            changed: BTreeSet::new(),
+            committed: BTreeSet::new(),
             oldest_kept_ms: Some(0),
             stranded: 0,
             next_position: 1,
@@ -431,8 +440,18 @@ impl Replica {
     /// [`Error::Store`]: the replica takes no more steps, and what was staged may or may not be there after a start.
     pub fn commit(&mut self) -> Result<(), Error> {
         self.table.commit()?;
+        self.committed = std::mem::take(&mut self.changed);
         *self.shared.write() = self.known.clone();
         Ok(())
+    }
+
+    /// Documents that may read otherwise since the last commit, in the order of collections and keys; without those of
+    /// collections that are gone.
+    pub fn take_changed(&mut self) -> Vec<Address> {
+        let changed = std::mem::take(&mut self.committed).into_iter();
+        let address =
+            |Place { collection, key }| Some(Address { collection: self.known.by_id(collection)?.name.clone(), key });
+        changed.filter_map(address).collect()
     }
 
     /// Rows staged since the last commit, in bytes.

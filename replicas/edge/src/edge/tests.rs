@@ -19,6 +19,7 @@ use skerry_store::simulated::Disk;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::Heard;
 use crate::http;
 use crate::replica::tests::core::Core;
 
@@ -204,4 +205,39 @@ async fn a_full_disk_refuses_writes_and_reads_go_on() {
     disk.set_room(Room { free: 1 << 40, total: 1 << 40 });
     until("writes are taken", async || client.put(&at("rope"), &object(json!({"n": 2})), &any).await.is_ok()).await;
     edge.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_hears_of_changes_and_how_far_its_own_have_come() {
+    let world = world().await;
+    let at = Address { collection: "items".parse().unwrap(), key: "rope".parse().unwrap() };
+    let put = || WriteRequest::new(Write::Put(serde_json::Map::new()));
+    let mut changes = world.edge.changes();
+    world.edge.set_online(false);
+    world.edge.write(at.clone(), put()).await.unwrap();
+    assert_eq!(changes.next().await, Some(Heard::Changed(at.clone())));
+    let progress = world.edge.progress(at.clone()).await.unwrap();
+    assert_eq!((progress.stored, progress.acknowledged, progress.provisional), (1, 0, true));
+    assert_eq!(progress.published, None);
+    world.edge.set_online(true);
+    world.edge.sync_now().await.unwrap();
+    let progress = world.edge.progress(at.clone()).await.unwrap();
+    assert_eq!((progress.stored, progress.acknowledged, progress.provisional), (0, 0, false));
+    assert!(progress.published.is_some());
+    let other = Address { key: "lamp".parse().unwrap(), ..at.clone() };
+    world.core.lock().write("lamp", &Write::Put(serde_json::Map::new()));
+    let heard = async { while changes.next().await != Some(Heard::Changed(other.clone())) {} };
+    tokio::time::timeout(Duration::from_secs(60), heard).await.unwrap();
+    // A listener that is too slow is told how much it has missed.
+    let numbers: Vec<_> = (0..limits::CHANGES_MAX + limits::GROUP_COMMANDS_MAX).collect();
+    for group in numbers.chunks(limits::GROUP_COMMANDS_MAX) {
+        let writes = group.iter().map(|number| {
+            let at = Address { key: format!("k{number}").parse().unwrap(), ..at.clone() };
+            world.edge.write(at, put())
+        });
+        futures::future::try_join_all(writes).await.unwrap();
+    }
+    assert!(matches!(changes.next().await, Some(Heard::Missed(missed)) if missed > 0));
+    world.edge.close().await.unwrap();
+    while changes.next().await.is_some() {}
 }

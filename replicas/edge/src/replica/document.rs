@@ -203,6 +203,7 @@ impl Replica {
         head: Option<&Head>,
         mut document: Box<dyn MergeDocument>,
     ) -> Result<(), Error> {
+        self.changed.insert(place.clone());
         let mut adds = false;
         for pending in self.pending.get(place).cloned().unwrap_or_default() {
             let entry = self.entry(pending)?;
@@ -237,6 +238,7 @@ impl Replica {
         outcome: Outcome,
     ) -> Provisional {
         let Outcome { viewed: Viewed { view, conflicts, fallback, .. }, plugin, unsettled } = outcome;
+        self.changed.insert(place.clone());
         let seen = document.version();
         let provisional = Provisional { base, view, plugin, conflicts, fallback, seen, unsettled };
         self.table.put(keys::provisional::key(place), keys::provisional::encode(&provisional));

@@ -352,6 +352,7 @@ impl Replica {
                 self.show_again(&collection, &place, was_visible, Some(&head), document)
             }
             None => {
+                self.changed.insert(place.clone());
                 self.table.delete(keys::provisional::key(&place));
                 self.recount(was_visible, head.view.is_some());
                 Ok(())
@@ -407,6 +408,7 @@ impl Replica {
         match (known.by_id(place.collection), self.engines.get(&place.collection).cloned()) {
             (Some(collection), Some(engine)) => self.show_again(collection, place, was_visible, None, engine.empty()),
             _ => {
+                self.changed.insert(place.clone());
                 self.recount(was_visible, false);
                 Ok(())
             }

@@ -186,6 +186,7 @@ impl Replica {
         self.live.forget(place);
         self.stale.remove(place);
         self.unsettled.remove(place);
+        self.changed.insert(place.clone());
         self.recount(was_visible, false);
         Ok(())
     }

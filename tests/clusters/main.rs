@@ -23,6 +23,8 @@ mod durability;
 )]
 mod guest;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod membership;
 #[cfg(test)]
 mod network;

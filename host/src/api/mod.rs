@@ -37,7 +37,7 @@ pub fn router(node: &Node, metrics: &Metrics, allowed: Allowed) -> Router {
         .merge(collections::routes(node.clone()))
         .merge(plugins::routes(node.clone()))
         .merge(cluster::routes(node.clone()))
-        .merge(sync::routes(node.clone()))
+        .merge(sync::routes(node.clone(), metrics.clone()))
         .merge(events::routes(node.clone()))
         .route("/healthz", get(healthy));
     let router = metrics::observed(router, metrics.clone()).merge(metrics::routes(node.clone(), metrics.clone()));

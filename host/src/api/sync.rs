@@ -28,25 +28,37 @@ use crate::documents::read;
 use crate::env::executor::compute;
 use crate::node::Node;
 use crate::replication::feed::Feed;
+use crate::telemetry::metrics::Metrics;
 
 /// Changes of one push, in bytes; a batch is meant to be far smaller.
 const PUSH_BYTES_MAX: usize = 2 * CHANGE_BYTES_MAX;
 
-pub(super) fn routes(node: Node) -> Router {
-    Router::new().route("/v1/sync", post(sync)).layer(DefaultBodyLimit::max(FRAME_BYTES_MAX)).with_state(node)
+pub(super) fn routes(node: Node, metrics: Metrics) -> Router {
+    let route = Router::new().route("/v1/sync", post(sync));
+    route.layer(DefaultBodyLimit::max(FRAME_BYTES_MAX)).with_state((node, metrics))
 }
 
-async fn sync(State(node): State<Node>, RawBody(body): RawBody) -> Result<Response, Problem> {
-    let request = frame::decode(&body).map_err(|error| {
+async fn sync(State((node, metrics)): State<(Node, Metrics)>, RawBody(body): RawBody) -> Result<Response, Problem> {
+    let answered = answer(&node, &body).await;
+    match &answered {
+        Ok(Answer::Pushed(pushed)) => metrics.pushed(pushed),
+        Ok(Answer::Refused(refusal)) => metrics.refused(&refusal.kind),
+        Ok(Answer::Welcome(_) | Answer::Pulled(_)) => {}
+        Err(problem) => metrics.refused(problem.kind.name()),
+    }
+    let frame = frame::encode(&answered?).map_err(|error| Problem::new(Kind::TooLarge, error.to_string()))?;
+    Ok(([(CONTENT_TYPE, frame::MEDIA_TYPE)], frame).into_response())
+}
+
+async fn answer(node: &Node, body: &[u8]) -> Result<Answer, Problem> {
+    let request = frame::decode(body).map_err(|error| {
         let kind = match error {
             frame::Error::TooLarge { .. } | frame::Error::Bomb { .. } => Kind::TooLarge,
             _ => Kind::Malformed,
         };
         Problem::new(kind, error.to_string())
     })?;
-    let answer = node.sync(request).await?;
-    let frame = frame::encode(&answer).map_err(|error| Problem::new(Kind::TooLarge, error.to_string()))?;
-    Ok(([(CONTENT_TYPE, frame::MEDIA_TYPE)], frame).into_response())
+    node.sync(request).await
 }
 
 impl Node {

@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use skerry_channel::message::{Pushed, Verdict};
 
 use crate::node::Node;
 
@@ -34,6 +35,24 @@ struct Inner {
     log: LogGauges,
     disk: DiskGauges,
     plugins: PluginCounters,
+    sync: SyncCounters,
+}
+
+#[derive(Default)]
+struct SyncCounters {
+    changes: Family<VerdictLabels, Counter>,
+    refused: Family<KindLabels, Counter>,
+    forks: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
 }
 
 #[derive(Default)]
@@ -132,8 +151,12 @@ impl Default for Metrics {
         registry.register("plugin_audited", "Views that this follower has computed again", plugins.audited.clone());
         let divergence = "Of these, the ones that were not the leader's: more than 0 is an alarm";
         registry.register("plugin_divergence", divergence, plugins.divergences.clone());
+        let sync = SyncCounters::default();
+        registry.register("sync_changes", "Changes of edges, by what they were told of them", sync.changes.clone());
+        registry.register("sync_refused", "Changes and requests of edges that were refused", sync.refused.clone());
+        registry.register("sync_forks", "Pushes of edges whose folder has a copy that is at work", sync.forks.clone());
         let registry = Mutex::new(registry);
-        Self(Arc::new(Inner { registry, requests, latency, shard, live_bytes, refusals, log, disk, plugins }))
+        Self(Arc::new(Inner { registry, requests, latency, shard, live_bytes, refusals, log, disk, plugins, sync }))
     }
 }
 
@@ -145,6 +168,34 @@ impl Metrics {
         let labels = PathLabels { method: method.clone(), route: route.clone() };
         self.0.latency.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.requests.get_or_create(&RouteLabels { method, route, status }).inc();
+    }
+
+    /// Counts what an edge was told of its changes. Kinds are the core's own, so they do not make metrics grow.
+    pub fn pushed(&self, pushed: &Pushed) {
+        let verdicts = match pushed {
+            Pushed::Judged { verdicts, .. } => verdicts,
+            Pushed::Fork { .. } => {
+                self.0.sync.forks.inc();
+                return;
+            }
+            Pushed::Elsewhere { .. } | Pushed::OtherTimeline { .. } => return,
+        };
+        for verdict in verdicts {
+            let verdict = match verdict {
+                Verdict::Accepted => "accepted",
+                Verdict::Repeated => "repeated",
+                Verdict::Refused(refusal) => {
+                    self.refused(&refusal.kind);
+                    "refused"
+                }
+            };
+            self.0.sync.changes.get_or_create(&VerdictLabels { verdict }).inc();
+        }
+    }
+
+    /// Counts a change or a request of an edge that was refused, by the kind of problem.
+    pub fn refused(&self, kind: &str) {
+        self.0.sync.refused.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
     }
 
     /// The page.

@@ -212,6 +212,7 @@ async fn an_application_hears_of_changes_and_how_far_its_own_have_come() {
     let world = world().await;
     let at = Address { collection: "items".parse().unwrap(), key: "rope".parse().unwrap() };
     let put = || WriteRequest::new(Write::Put(serde_json::Map::new()));
+    world.edge.sync_now().await.unwrap();
     let mut changes = world.edge.changes();
     world.edge.set_online(false);
     world.edge.write(at.clone(), put()).await.unwrap();

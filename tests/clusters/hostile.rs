@@ -1,0 +1,192 @@
+//! Edges that lie: whatever they send is refused with a reason and counted, and the cluster serves the others as before.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use serde_json::json;
+use skerry_channel::change::{Change, Mark};
+use skerry_channel::frame;
+use skerry_channel::limits::{CHANGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_INFLATED_BYTES_MAX, PUSH_CHANGES_MAX};
+use skerry_channel::message::{Answer, Hello, PROTOCOL, Push, Pushed, Request, Verdict, Welcome};
+use skerry_model::engine::json::{JsonEngine, JsonSettings};
+use skerry_model::engine::{Author, Delta, Engine, Write, WriteContext};
+use skerry_model::{CollectionId, Epoch, Incarnation, Nonce, Origin, ShardId};
+use skerry_tests::processes::{Cluster, metrics};
+
+use super::requests::{BINARIES, create, read, write};
+
+const SHARD: ShardId = ShardId::new(0);
+/// Changes that each are as small as one can be, in batches of the most there may be.
+const TINY_BATCHES: usize = 20;
+
+/// An edge that sends what it likes.
+struct Liar {
+    core: String,
+    replica: Origin,
+    incarnation: Incarnation,
+    welcome: Welcome,
+    mark: Mark,
+}
+
+impl Liar {
+    fn new(core: &str, name: &str) -> Self {
+        let (replica, incarnation): (Origin, _) =
+            (name.parse().unwrap(), Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) });
+        let mark = Mark::start(&replica, &incarnation, SHARD);
+        let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation, timeline: None };
+        let answer = post(core, frame::encode(&Request::Hello(hello)).unwrap());
+        let Ok(Answer::Welcome(welcome)) = answer else { panic!("no welcome: {answer:?}") };
+        Self { core: core.to_owned(), replica, incarnation, welcome, mark }
+    }
+
+    fn collection(&self) -> CollectionId {
+        self.welcome.catalog.collections[0].id
+    }
+
+    fn change(&self, at: u64, key: &str, delta: Delta) -> Change {
+        let (collection, epoch) = (self.collection(), Epoch::new(0));
+        Change {
+            sequence: self.mark.sequence + 1 + at,
+            collection,
+            key: key.parse().unwrap(),
+            epoch,
+            time_ms: 0,
+            delta,
+        }
+    }
+
+    fn push(&self, changes: Vec<Bytes>) -> Push {
+        Push {
+            replica: self.replica.clone(),
+            incarnation: self.incarnation,
+            timeline: self.welcome.timeline,
+            shard: SHARD,
+            first: self.mark.sequence + 1,
+            before: self.mark.chain,
+            changes,
+        }
+    }
+
+    fn send(&self, push: Push) -> Result<Answer, u16> {
+        post(&self.core, frame::encode(&Request::Push(push)).unwrap())
+    }
+
+    /// Sends changes where they belong, and gives their verdicts.
+    fn told(&mut self, changes: Vec<Bytes>) -> Vec<Verdict> {
+        let answer = self.send(self.push(changes));
+        let Ok(Answer::Pushed(Pushed::Judged { mark, verdicts })) = answer else { panic!("not judged: {answer:?}") };
+        self.mark = mark;
+        verdicts
+    }
+
+    fn refused(&mut self, change: &Change) -> String {
+        match self.told(vec![change.encode().unwrap()]).remove(0) {
+            Verdict::Refused(refusal) => refusal.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The answer, or the status of an error.
+fn post(core: &str, frame: Bytes) -> Result<Answer, u16> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (status, body) = runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.post(format!("{core}/v1/sync")).body(frame).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    });
+    if status == 200 { Ok(frame::decode(&body).unwrap()) } else { Err(status) }
+}
+
+/// What a write of this replica makes of nothing.
+fn delta(replica: &Origin, document: &serde_json::Value) -> Delta {
+    let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) };
+    let author = Author::new(replica.clone(), &incarnation);
+    let context = WriteContext { author: &author, time_ms: 0, number: None, base: None, seen: None };
+    let mut empty = JsonEngine::new(JsonSettings::default()).unwrap().empty();
+    empty.apply(&Write::Put(document.as_object().unwrap().clone()), &context).unwrap().unwrap()
+}
+
+#[test]
+fn whatever_a_hostile_edge_sends_is_refused_and_counted() {
+    let cluster = Cluster::start(BINARIES, 1, 1);
+    let core = cluster.url(0);
+    create(&core, "items", "json");
+    assert_eq!(write(&core, "PUT", "items", "mine", &json!({ "n": 1 })), 201);
+    let mut liar = Liar::new(&core, "liar");
+    let refusals = || metrics(&core, "skerry_sync_refused_total");
+    let mut before = refusals();
+    let mut is_counted = |what: &str| {
+        let now = refusals();
+        assert!(now > before, "{what} is not counted");
+        before = now;
+    };
+
+    // In the name of another.
+    let other: Origin = "depot".parse().unwrap();
+    let change = liar.change(0, "d", delta(&other, &json!({ "n": 1 })));
+    assert_eq!(liar.refused(&change), "refused");
+    is_counted("another's change");
+    let as_core = Push { replica: Origin::core(), ..liar.push(vec![Bytes::from_static(b"x")]) };
+    assert_eq!(liar.send(as_core).unwrap_err(), 422);
+    is_counted("the core's name");
+
+    // Numbers that are not its own to choose.
+    let own = |liar: &Liar, key: &str| liar.change(0, key, delta(&liar.replica, &json!({ "n": 1 })));
+    let forged = Change { sequence: 77, ..own(&liar, "d") };
+    assert_eq!(liar.refused(&forged), "malformed");
+    is_counted("a forged number");
+    let ahead = Push { first: liar.mark.sequence + 9, ..liar.push(vec![own(&liar, "d").encode().unwrap()]) };
+    assert!(matches!(liar.send(ahead).unwrap(), Answer::Pushed(Pushed::Elsewhere { .. })));
+    let wrapped = Push { first: u64::MAX, ..liar.push(vec![own(&liar, "d").encode().unwrap()]) };
+    assert_eq!(liar.send(wrapped).unwrap_err(), 400);
+    is_counted("a number past the end");
+    let beyond = Push { shard: ShardId::new(9), ..liar.push(vec![own(&liar, "d").encode().unwrap()]) };
+    assert_eq!(liar.send(beyond).unwrap_err(), 400);
+
+    // Bytes that mean nothing, or too much.
+    let bomb = zstd::encode_all(std::io::repeat(0).take(FRAME_INFLATED_BYTES_MAX as u64 + 1), 3).unwrap();
+    assert!(bomb.len() < 1 << 20);
+    assert_eq!(post(&core, [&[1], &bomb[..]].concat().into()).unwrap_err(), 413);
+    is_counted("a bomb");
+    assert_eq!(post(&core, vec![1; FRAME_BYTES_MAX + 1].into()).unwrap_err(), 413);
+    assert_eq!(post(&core, Bytes::from_static(b"\x01nonsense")).unwrap_err(), 400);
+    is_counted("nonsense");
+    for crafted in
+        [&b""[..], b"\x85\x6f\x4a\x83", &[0xff; 64], b"\x85\x6f\x4a\x83\x00\x00\x00\x00\x02\xff\xff\xff\xff\x0f"]
+    {
+        let change = liar.change(0, "d", Delta(Bytes::copy_from_slice(crafted)));
+        assert_eq!(liar.refused(&change), "malformed", "{crafted:?}");
+    }
+    let frames = liar.told(vec![Bytes::from_static(b"no change"), Bytes::new()]);
+    assert!(frames.iter().all(|verdict| matches!(verdict, Verdict::Refused(_))), "{frames:?}");
+    is_counted("crafted chunks");
+
+    // At the limits: the largest document is taken, one that is larger is not.
+    let large = liar.change(0, "large", delta(&liar.replica, &json!({ "text": "x".repeat((1 << 20) - 11) })));
+    assert_eq!(liar.told(vec![large.encode().unwrap()]), [Verdict::Accepted]);
+    let larger = liar.change(0, "larger", delta(&liar.replica, &json!({ "text": "x".repeat((1 << 20) - 10) })));
+    assert_eq!(liar.refused(&larger), "document-too-large");
+    let over = liar.push(vec![vec![0; CHANGE_BYTES_MAX].into(); 3]);
+    assert_eq!(liar.send(over).unwrap_err(), 413);
+    is_counted("too much at once");
+
+    // A flood of the smallest there are, all of one document.
+    for _ in 0..TINY_BATCHES {
+        let tiny = |at| liar.change(at, "tiny", Delta(Bytes::from_static(b"x"))).encode().unwrap();
+        let changes = (0..PUSH_CHANGES_MAX as u64).map(tiny).collect();
+        assert_eq!(liar.told(changes).len(), PUSH_CHANGES_MAX);
+    }
+    is_counted("a flood");
+    let too_many = liar.push(vec![Bytes::from_static(b"x"); PUSH_CHANGES_MAX + 1]);
+    assert_eq!(liar.send(too_many).unwrap_err(), 400);
+
+    // The others have noticed nothing.
+    assert_eq!(read(&core, "items", "mine"), Some(json!({ "n": 1 })));
+    assert_eq!(read(&core, "items", "tiny"), None);
+    assert_eq!(write(&core, "PUT", "items", "mine", &json!({ "n": 2 })), 200);
+    let mut honest = Liar::new(&core, "honest");
+    let change = honest.change(0, "d", delta(&honest.replica, &json!({ "n": 3 })));
+    assert_eq!(honest.told(vec![change.encode().unwrap()]), [Verdict::Accepted]);
+    assert_eq!(read(&core, "items", "d"), Some(json!({ "n": 3 })));
+}

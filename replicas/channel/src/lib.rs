@@ -10,4 +10,6 @@ pub mod limits;
 pub mod message;
 pub mod pull;
 pub mod push;
+#[cfg(test)]
+mod script;
 pub mod subscription;

@@ -379,6 +379,16 @@ impl Edge {
         edge
     }
 
+    /// Starts an edge that reaches the core at one URL.
+    #[must_use]
+    pub fn start_to(cluster: &Cluster, name: &str, core: &str) -> Self {
+        let data = cluster.folder().join(name);
+        let (binaries, cores) = (cluster.binaries, vec![core.to_owned()]);
+        let mut edge = Self { binaries, name: name.to_owned(), port: free_port(), data, cores, process: None };
+        edge.restart();
+        edge
+    }
+
     /// Two edges that have each patched the same documents, out of touch with anybody, and then synced: all of them are in
     /// conflict now.
     ///

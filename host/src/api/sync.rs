@@ -14,7 +14,9 @@ use skerry_api::problem::{Kind, Problem};
 use skerry_channel::limits::{
     CHANGE_BYTES_MAX, FRAME_BYTES_MAX, PULL_BYTES_TARGET, PULL_WAIT_MS_MAX, PUSH_CHANGES_MAX,
 };
-use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Pulled, Push, Refusal, Request, Restored, Welcome};
+use skerry_channel::message::{
+    Answer, Hello, PROTOCOL, Pull, Pulled, Push, Refusal, Request, Restored, Taken, Welcome,
+};
 use skerry_channel::pull::Cursor;
 use skerry_channel::push::receiver::Watermark;
 use skerry_channel::push::sender::Confirmed;
@@ -89,7 +91,7 @@ impl Node {
         let founding = self.peers().founding();
         let restored = match hello.timeline {
             Some(known) if known != founding.timeline => {
-                let confirmed = self.confirmed(&hello.replica).await?;
+                let confirmed = self.taken(&hello.replica).await?;
                 Some(Restored { replay: founding.replay_edges, confirmed })
             }
             Some(_) | None => None,
@@ -104,15 +106,20 @@ impl Node {
         }))
     }
 
-    /// How far the cluster has come with each of an edge's chains.
-    async fn confirmed(&self, replica: &Origin) -> Result<Vec<Option<Confirmed>>, Problem> {
-        let mut confirmed = Vec::with_capacity(self.shards().len());
-        for shard in self.shards() {
-            self.read_index(shard).await?;
+    /// How far the cluster has come with each of an edge's chains. The edge has sent nothing on this line of history, so
+    /// what was there a moment ago is there now.
+    async fn taken(&self, replica: &Origin) -> Result<Vec<Option<Taken>>, Problem> {
+        self.be_in_touch().await?;
+        let taken = |known: Watermark| Taken {
+            confirmed: Confirmed { incarnation: known.incarnation, mark: known.mark },
+            batch_first: known.batch_first,
+            verdicts: known.verdicts,
+        };
+        let known = self.shards().iter().map(|shard| {
             let known = read::watermark(&shard.state.store(), replica).map_err(|error| storage_problem(&error))?;
-            confirmed.push(known.map(|Watermark { incarnation, mark, .. }| Confirmed { incarnation, mark }));
-        }
-        Ok(confirmed)
+            Ok(known.map(taken))
+        });
+        known.collect()
     }
 
     async fn push(&self, push: Push) -> Result<Answer, Problem> {
@@ -208,12 +215,13 @@ impl Node {
             let progress = shard.state.progress();
             let catalog = shard.state.catalog();
             let feed = Feed { rows: &shard.state.store(), catalog: &catalog, progress };
+            let manifest = pull.manifests.iter().find(|manifest| manifest.shard == cursor.shard);
+            let batch = feed.batch(cursor, &pull.subscription, manifest).map_err(|error| storage_problem(&error))?;
+            // Asked last: what goes from the feed while it is read is not left out of what was read.
             if !feed.reaches(cursor).map_err(|error| storage_problem(&error))? {
                 too_old.push(cursor.clone());
                 continue;
             }
-            let manifest = pull.manifests.iter().find(|manifest| manifest.shard == cursor.shard);
-            let batch = feed.batch(cursor, &pull.subscription, manifest).map_err(|error| storage_problem(&error))?;
             let documents = batch.iter().flat_map(|batch| &batch.documents);
             bytes += documents.map(message::Document::content_bytes).sum::<usize>();
             batches.extend(batch);

@@ -84,7 +84,9 @@ fn report(report: &Report) -> String {
 fn outcome(recovered: &Recovered) -> String {
     let Recovered { cluster, timeline, node, removed, changed } = recovered;
     if !changed {
-        return format!("node {node} is the only member of cluster {cluster} already: nothing was changed");
+        return format!(
+            "node {node} is the only member of cluster {cluster} already: nothing was changed (a folder that is an older copy takes --older-copy)"
+        );
     }
     let removed = removed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let removed = if removed.is_empty() { removed } else { format!("; removed for good: nodes {removed}") };

@@ -8,7 +8,7 @@ use skerry_channel::message::{Batch, Document, Manifest, MergeState};
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::subscription::Subscription;
 use skerry_model::policy::EngineKind;
-use skerry_model::{CollectionId, DocumentKey, Ordinal, VersionId};
+use skerry_model::{CollectionId, DocumentKey, Ordinal, Scn, VersionId};
 use skerry_store::{Direction, Limit, OrderedStore};
 
 use crate::catalog::Catalog;
@@ -37,7 +37,9 @@ impl Feed<'_> {
         let (Position::Copy { feed_after: after, .. } | Position::Feed { after }) = &from.position else {
             return Ok(true);
         };
-        Ok(after.scn >= feed::floor::<Error>(self.rows)?)
+        // One SCN may have many entries, and the receiver may stand between two of them.
+        let floor = feed::floor::<Error>(self.rows)?;
+        Ok(floor == Scn::ZERO || after.scn > floor)
     }
 
     /// What is new for a receiver at `from`; `None` when nothing is. Where it says what it holds, a copy is of what differs.

@@ -333,6 +333,7 @@ pub struct SyncStatus {
 /// `COLLECTION/PREFIX`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(expecting = "expected {\"subscription\": \"all\"}, or a list of \"COLLECTION\" and \"COLLECTION/PREFIX\"")]
 pub struct SubscriptionBody {
     /// What the edge holds.
     pub subscription: Holds,
@@ -340,7 +341,7 @@ pub struct SubscriptionBody {
 
 /// What an edge holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected \"all\", or a list of \"COLLECTION\" and \"COLLECTION/PREFIX\"")]
 pub enum Holds {
     /// Everything, also collections made later.
     All(All),

@@ -84,7 +84,28 @@ pub struct Restored {
     pub replay: bool,
     /// How far the core has come with each of the edge's chains, in the order of shards.
     #[serde(deserialize_with = "bounded::list::<SHARDS_MAX, _, _>")]
-    pub confirmed: Vec<Option<Confirmed>>,
+    pub confirmed: Vec<Option<Taken>>,
+}
+
+/// How far the core has come with one chain, and what it said of the last batch: its answer may have been lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The place on the chain.
+    pub confirmed: Confirmed,
+    /// Sequence number of the last batch's first change.
+    pub batch_first: u64,
+    /// That batch's verdicts.
+    #[serde(deserialize_with = "bounded::list::<PUSH_CHANGES_MAX, _, _>")]
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Taken {
+    /// What the core said of a change that lies within it; `None` for one before the last batch.
+    #[must_use]
+    pub fn verdict(&self, incarnation: &Incarnation, sequence: u64) -> Option<&Verdict> {
+        let at = sequence.checked_sub(self.batch_first)?;
+        self.verdicts.get(usize::try_from(at).ok()?).filter(|_| *incarnation == self.confirmed.incarnation)
+    }
 }
 
 /// A batch of changes of one shard, dense and in order.

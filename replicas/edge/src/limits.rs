@@ -71,3 +71,5 @@ pub const FORKS_WITHIN_MS: u64 = 60 * 60 * 1000;
 pub const CHANGES_MAX: usize = 4_096;
 /// Worker threads of an edge that brings its own.
 pub const BLOCKING_THREADS: usize = 2;
+/// The pause before a copy is asked for again of a node that cannot go on with it yet.
+pub const COPY_PAUSE: Duration = Duration::from_millis(100);

@@ -174,7 +174,6 @@ pub struct Replica {
     /// When the oldest kept change was acknowledged, in milliseconds since 1970, as far as is known.
     oldest_kept_ms: Option<u64>,
     stranded: u64,
-    next_position: u64,
 }
 
 /// One shard of the cluster as this edge knows it.
@@ -276,8 +275,12 @@ impl Replica {
                 left: Vec::new(),
                 forked_ms: None,
                 held: false,
+                named_from: 0,
             },
-            Some(stored) if anew => stored.anew(replica, new_incarnation(1)),
+            Some(stored) if anew => {
+                let incarnation = new_incarnation(stored.incarnation.number + 1);
+                stored.anew(replica, incarnation)
+            }
             Some(stored) if clean => stored,
             Some(stored) => {
                 let incarnation = new_incarnation(stored.incarnation.number + 1);
@@ -315,12 +318,11 @@ impl Replica {
             vanished: BTreeSet::new(),
             components: BTreeSet::new(),
             audit: Audit::default(),
-            tally: tally.unwrap_or_default(),
+            tally: tally.unwrap_or(Tally { next_position: 1, ..Tally::default() }),
             changed: BTreeSet::new(),
             committed: BTreeSet::new(),
             oldest_kept_ms: Some(0),
             stranded: 0,
-            next_position: 1,
         };
         opened.make_engines();
         if anew {
@@ -333,7 +335,10 @@ impl Replica {
         if let Some(wanted) = subscription {
             opened.subscribe(wanted)?;
         }
-        opened.commit()?;
+        // A copy is a replica of its own once what waits in it is made again.
+        if !anew {
+            opened.commit()?;
+        }
         Ok(opened)
     }
 
@@ -355,7 +360,6 @@ impl Replica {
         })?;
         entries.sort_by_key(|(slot, ..)| slot.position);
         for (slot, phase, incarnation, change, bytes) in entries {
-            self.next_position = self.next_position.max(slot.position + 1);
             let place = Place { collection: change.collection, key: change.key };
             self.pending.entry(place).or_default().push(Pending { slot, phase });
             let Some(shard) = self.shards.get_mut(&slot.shard) else { continue };
@@ -367,13 +371,12 @@ impl Replica {
                 }
             }
         }
-        let (mut stranded, mut next_position) = (0, self.next_position);
-        self.table.for_each(keys::stranded::all(), |key, _| {
+        let mut stranded = 0;
+        self.table.for_each(keys::stranded::all(), |_, _| {
             stranded += 1;
-            next_position = next_position.max(keys::stranded::decode_key(&key)?.position + 1);
             Ok::<_, Error>(())
         })?;
-        (self.stranded, self.next_position) = (stranded, next_position);
+        self.stranded = stranded;
         self.load_upkeep()
     }
 

@@ -10,6 +10,7 @@ use skerry_model::env::Clock;
 use skerry_model::{ClusterId, PluginDigest, PluginName, ShardId, Timeline};
 
 use crate::core_client::{self, CoreClient};
+use crate::limits;
 use crate::owner::{Owner, Stopped};
 use crate::replica::{Installed, Resolvers, Settled, Welcomed};
 
@@ -179,8 +180,13 @@ impl Exchange {
                 return Err(Error::Diverged { shard });
             }
         }
+        let counts = *self.owner.counts().borrow();
+        if !news && (counts.joining || counts.returning) {
+            // The node is behind the one where the copy began.
+            tokio::time::sleep(limits::COPY_PAUSE).await;
+        }
         // With two feeds that take turns, one that is silent says nothing of the other.
-        Ok(news || self.owner.counts().borrow().joining)
+        Ok(news || counts.joining)
     }
 
     /// Fetches the plugins that the catalog names and this edge lacks. One that cannot be had is tried again later, and

@@ -37,8 +37,13 @@ mod tests {
 
     #[test]
     fn golden() {
-        let entry =
-            Entry { incarnation: incarnation(), change: "frame".into(), operation: Operation::Delete, covered: false };
+        let entry = Entry {
+            incarnation: incarnation(),
+            change: "frame".into(),
+            operation: Operation::Delete,
+            covered: false,
+            replayed: false,
+        };
         check_golden(&key(slot()), "4100020000000000000102");
         check_golden(
             &encode(&entry),

@@ -28,12 +28,20 @@ pub(crate) struct Identity {
     /// Whether it was noticed so often that this copy sends nothing until it is enrolled anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) held: bool,
+    /// The first incarnation under the present name; what is older was written under the name of the folder it is a copy of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) named_from: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Identity {
     /// The same folder as a replica of its own.
     pub(crate) fn anew(self, replica: Origin, incarnation: Incarnation) -> Self {
-        Self { replica, incarnation, forked_ms: None, held: false, ..self }
+        Self { replica, incarnation, forked_ms: None, held: false, named_from: incarnation.number, ..self }
     }
 }
 
@@ -76,6 +84,7 @@ mod tests {
             left: Vec::new(),
             forked_ms: None,
             held: false,
+            named_from: 0,
         };
         check_golden(&key(), "01");
         check_golden(

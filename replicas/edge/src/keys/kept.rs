@@ -41,8 +41,13 @@ mod tests {
 
     #[test]
     fn golden() {
-        let entry =
-            Entry { incarnation: incarnation(), change: "frame".into(), operation: Operation::Delete, covered: true };
+        let entry = Entry {
+            incarnation: incarnation(),
+            change: "frame".into(),
+            operation: Operation::Delete,
+            covered: true,
+            replayed: false,
+        };
         check_golden(&key(1000, slot()), "4300000000000003e800020000000000000102");
         assert_eq!(decode_key(&key(1000, slot())).unwrap(), (1000, slot()));
         assert_eq!(decode(&encode(&entry)).unwrap(), entry);

@@ -55,6 +55,10 @@ pub(crate) struct Entry {
     pub(crate) operation: Operation,
     /// Whether what the core has published has it already.
     pub(crate) covered: bool,
+    /// Whether a core had acknowledged it that was restored since, so that the frame holds no more than what it takes to make
+    /// the operation again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) replayed: bool,
 }
 
 impl Entry {
@@ -101,7 +105,8 @@ mod tests {
 
     #[track_caller]
     fn check(operation: Operation, expected: &str) {
-        let entry = Entry { incarnation: incarnation(), change: "frame".into(), operation, covered: false };
+        let entry =
+            Entry { incarnation: incarnation(), change: "frame".into(), operation, covered: false, replayed: false };
         check_golden(&encode(&entry), expected);
         assert_eq!(decode(&encode(&entry)).unwrap(), entry);
     }

@@ -48,8 +48,13 @@ mod tests {
 
     #[test]
     fn golden() {
-        let entry =
-            Entry { incarnation: incarnation(), change: "frame".into(), operation: Operation::Delete, covered: false };
+        let entry = Entry {
+            incarnation: incarnation(),
+            change: "frame".into(),
+            operation: Operation::Delete,
+            covered: false,
+            replayed: false,
+        };
         let refusal = Refusal { kind: "collection-gone".to_owned(), detail: "It is gone.".to_owned() };
         let stranded = Stranded { entry, refusal };
         check_golden(&key(slot()), "4200020000000000000102");

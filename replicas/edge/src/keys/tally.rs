@@ -15,6 +15,9 @@ pub(crate) struct Tally {
     /// What is kept of acknowledged changes, in bytes.
     #[serde(default)]
     pub(crate) kept_bytes: u64,
+    /// The position of the next change; no two of this edge ever have the same.
+    #[serde(default)]
+    pub(crate) next_position: u64,
 }
 
 pub(crate) fn key() -> Bytes {
@@ -36,9 +39,12 @@ mod tests {
 
     #[test]
     fn golden() {
-        let tally = Tally { documents: 300, kept_bytes: 5 };
+        let tally = Tally { documents: 300, kept_bytes: 5, next_position: 7 };
         check_golden(&key(), "04");
-        check_golden(&encode(&tally), "01a269646f63756d656e747319012c6a6b6570745f627974657305");
+        check_golden(
+            &encode(&tally),
+            "01a369646f63756d656e747319012c6a6b6570745f6279746573056d6e6578745f706f736974696f6e07",
+        );
         assert_eq!(decode(&encode(&tally)).unwrap(), tally);
     }
 }

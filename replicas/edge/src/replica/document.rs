@@ -304,6 +304,10 @@ fn merge_pending(
     pending: Pending,
     entry: &Entry,
 ) -> Result<Merged, Error> {
+    if entry.replayed {
+        // It holds no more than its operation, which is made again.
+        return Ok(Merged::Refused);
+    }
     match document.merge(&entry.change()?.delta) {
         Ok(true) => Ok(Merged::Added),
         Ok(false) => Ok(Merged::Had),

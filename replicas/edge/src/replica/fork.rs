@@ -76,6 +76,9 @@ impl Replica {
             self.live.forget(&place);
             places.insert(place);
         }
+        // What the core has published already it has taken, though its answer was lost.
+        let (covered, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, entry, _)| entry.covered);
+        covered.iter().for_each(|(slot, entry, _)| self.keep(*slot, entry));
         let (mut again, mut stranded) = (0, 0);
         let mut documents: BTreeMap<Place, Box<dyn MergeDocument>> = BTreeMap::new();
         for (slot, entry, _) in entries {
@@ -143,7 +146,7 @@ impl Replica {
         Ok(match framed {
             Ok(Some(change)) => {
                 let (incarnation, operation) = (self.identity.incarnation, entry.operation.clone());
-                Again::Made(scratch, Entry { incarnation, change, operation, covered: false })
+                Again::Made(scratch, Entry { incarnation, change, operation, covered: false, replayed: false })
             }
             Ok(None) => Again::Moot,
             Err(problem) => Again::Stranded(Refusal { kind: problem.kind.name().to_owned(), detail: problem.detail }),

@@ -12,7 +12,7 @@ use skerry_model::ids::shard_of;
 use skerry_model::{ClusterId, CollectionId, ShardId, Timeline};
 use skerry_store::{KeyRange, Limit};
 
-use super::{Error, Replica};
+use super::{Error, Pending, Phase, Replica};
 use crate::keys::cursor::{Copying, Role, Standing};
 use crate::keys::head::Head;
 use crate::keys::identity::Home;
@@ -62,6 +62,15 @@ struct Evaluated {
     head: Head,
     before: Option<Head>,
     merged: Option<Box<dyn MergeDocument>>,
+}
+
+/// How documents of a batch are taken.
+#[derive(Debug, Clone, Copy)]
+struct Taking {
+    /// Each brings everything that there is of it.
+    is_copy: bool,
+    /// What a copy brings stands in the place of what is here, also where that is as new.
+    heals: bool,
 }
 
 /// Why a batch is not taken.
@@ -158,6 +167,8 @@ impl Replica {
         };
         let (Some(home), Copying::Compared) = (self.identity.home, standing.copying) else { return Ok(None) };
         let shard = standing.cursor.shard;
+        // All manifests of a pull share the bound, so that the frame stays within its own.
+        let most = (MANIFEST_ENTRIES_MAX / usize::from(home.shards.max(1))).max(1);
         let (mut held, mut last) = (Vec::new(), after);
         loop {
             let limit = Limit { rows: limits::SCAN_STEP_ROWS, bytes: limits::SCAN_STEP_BYTES };
@@ -173,7 +184,7 @@ impl Replica {
                 if self.known.by_id(place.collection).is_some_and(is_of) {
                     held.push((place.collection, place.key, keys::head::decode(&row)?.version));
                 }
-                if held.len() == MANIFEST_ENTRIES_MAX {
+                if held.len() >= most {
                     return Ok(Some(Manifest { shard, held, more: true }));
                 }
             }
@@ -195,6 +206,11 @@ impl Replica {
         for cursor in too_old {
             let Some((role, standing)) = self.standing_at(cursor) else { continue };
             tracing::warn!(shard = cursor.shard.get(), "this edge was away for long: comparing what it holds");
+            if role == Role::Main && self.subscribed.joining.is_some() {
+                // What was to join its place cannot any more.
+                self.compare_whole();
+                continue;
+            }
             let cursor = Cursor { position: Position::Start, ..cursor.clone() };
             self.stand(role, cursor.shard, Standing { cursor, copying: Copying::Compared, ..standing });
         }
@@ -231,7 +247,8 @@ impl Replica {
             return Ok(Installed::Ignored);
         }
         let is_copy = !matches!(batch.from.position, Position::Feed { .. });
-        let evaluated = match self.evaluate_batch(&batch.documents, is_copy) {
+        let subject = Taking { is_copy, heals: role == Role::Main || standing.copying == Copying::Anew };
+        let evaluated = match self.evaluate_batch(&batch.documents, subject) {
             Ok(evaluated) => evaluated,
             Err(Refused::Stop(error)) => return Err(error),
             Err(Refused::Diverged) => {
@@ -248,7 +265,8 @@ impl Replica {
                 gone.iter().map(|(collection, key)| Place { collection: *collection, key: key.clone() }).collect()
             }
             (true, Copying::Compared | Copying::Anew, _) => {
-                let kept = evaluated.iter().map(|evaluated| evaluated.place.clone()).collect();
+                let place = |document: &Document| Place { collection: document.collection, key: document.key.clone() };
+                let kept = batch.documents.iter().map(place).collect();
                 self.unmentioned(role, &batch, &kept)?
             }
         };
@@ -264,10 +282,37 @@ impl Replica {
             let remade = self.remake(id)?;
             tracing::info!(shard = id.get(), ?remade, "the restored core's content is here");
         }
-        if copied {
+        if is_copy && copied {
+            self.release_unpublished(id)?;
             self.join_when_copied();
         }
         Ok(Installed::Taken { documents, more: batch.more })
+    }
+
+    /// What the core has accepted and a copy did not bring has been deleted since, or comes by the feed: it is not waited for.
+    fn release_unpublished(&mut self, id: ShardId) -> Result<(), Error> {
+        let is_accepted = |pending: &Pending| pending.slot.shard == id && pending.phase == Phase::Accepted;
+        let places = self.pending.iter().filter(|(_, list)| list.iter().any(is_accepted));
+        for place in places.map(|(place, _)| place.clone()).collect::<Vec<_>>() {
+            if self.head(&place)?.is_some() {
+                continue;
+            }
+            let list = self.pending.get(&place).cloned().unwrap_or_default();
+            for pending in list.into_iter().filter(is_accepted) {
+                self.let_go_of_accepted(&place, pending)?;
+            }
+            self.rebuild(&place)?;
+        }
+        Ok(())
+    }
+
+    /// An accepted change is pending no longer, and kept.
+    pub(super) fn let_go_of_accepted(&mut self, place: &Place, pending: Pending) -> Result<(), Error> {
+        let entry = self.entry(pending)?;
+        self.keep(pending.slot, &entry);
+        self.table.delete(keys::accepted::key(pending.slot));
+        self.forget_pending(place, pending.slot);
+        Ok(())
     }
 
     /// The feed that stands at a cursor.
@@ -287,15 +332,18 @@ impl Replica {
         }
     }
 
-    fn evaluate_batch(&self, documents: &[Document], copying: bool) -> Result<Vec<Evaluated>, Refused> {
+    fn evaluate_batch(&self, documents: &[Document], taking: Taking) -> Result<Vec<Evaluated>, Refused> {
+        let Taking { is_copy: copying, heals } = taking;
         let mut evaluated = Vec::with_capacity(documents.len());
         for document in documents {
             // The catalog is never older than the batch: what it does not name has been deleted since.
             let Some(collection) = self.known.by_id(document.collection).cloned() else { continue };
             let place = Place { collection: document.collection, key: document.key.clone() };
             let before = self.head(&place)?;
-            // The feed may repeat what the copy, which is younger, has brought already.
-            if !copying && before.as_ref().is_some_and(|before| before.version >= document.version) {
+            // The feed may repeat what the copy, which is younger, has brought already, and a copy of what is to join what the
+            // main feed has.
+            let is_fresh = before.as_ref().is_none_or(|before| before.version < document.version);
+            if !(is_fresh || copying && heals) {
                 continue;
             }
             let merged = match (&document.merge, self.engines.get(&document.collection)) {

@@ -14,7 +14,12 @@ impl Replica {
     /// Keeps what it takes to make an acknowledged change again.
     pub(super) fn keep(&mut self, slot: Slot, entry: &Entry) {
         let now = self.clock.now_ms();
-        let row = keys::kept::encode(&Entry { change: without_delta(entry), covered: true, ..entry.clone() });
+        let row = keys::kept::encode(&Entry {
+            change: without_delta(entry),
+            covered: true,
+            replayed: false,
+            ..entry.clone()
+        });
         self.tally.kept_bytes += row.len() as u64;
         self.table.put(keys::kept::key(now, slot), row);
         self.put_tally();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::subscription::Subscription;
-use skerry_model::VersionId;
+use skerry_model::{CollectionId, DocumentKey, VersionId};
 use skerry_store::{Direction, Limit};
 
 use super::{Error, Phase, Replica, Shard};
@@ -61,11 +61,21 @@ impl Replica {
             // There are too many pieces to go on with: all of it is compared.
             None => Subscribed { leaving, ..Subscribed::to(wanted) },
         };
-        let whole = self.subscribed.held.beyond(&before.held).is_some();
+        let returning = self.shards.values().any(|shard| shard.standing.returning);
+        if returning {
+            // What waits is made again on all that is wanted.
+            self.subscribed = Subscribed { leaving, ..Subscribed::to(self.subscribed.wanted.clone()) };
+        }
+        let whole = returning || self.subscribed.held.beyond(&before.held).is_some();
         let held = self.subscribed.held.digest();
         let joining = self.subscribed.joining.as_ref().map(Subscription::digest);
+        // Where nothing of it can be here there is nothing to compare.
+        let is_new = |joining: &Subscription| joining.both(&before.wanted) == Subscription::only(Vec::new()).ok();
+        let is_new = !leaving && self.subscribed.joining.as_ref().is_some_and(is_new);
+        let copying = if is_new { Copying::First } else { Copying::Compared };
         let goes_on = joining.is_some() && self.subscribed.joining == before.joining;
         for (id, standing) in self.standings() {
+            let standing_place = standing.cursor.position.clone();
             let cursor = Cursor { subscription: held, ..standing.cursor };
             let begins = Cursor { position: Position::Start, ..cursor.clone() };
             let main = match whole {
@@ -76,9 +86,13 @@ impl Replica {
             match joining {
                 Some(_) if goes_on => {}
                 Some(subscription) => {
-                    let cursor = Cursor { subscription, ..begins };
-                    // Some of it may be here already.
-                    self.stand(Role::Joining, id, Standing { cursor, copying: Copying::Compared, returning: false });
+                    // Its feed is to go on where the main one stands now, so the copy also brings what is deleted since.
+                    let position = match &standing_place {
+                        Position::Feed { after } => Position::Copy { feed_after: *after, after: before_all() },
+                        Position::Start | Position::Copy { .. } => Position::Start,
+                    };
+                    let cursor = Cursor { subscription, position, ..begins };
+                    self.stand(Role::Joining, id, Standing { cursor, copying, returning: false });
                 }
                 None => self.forget_joining(id),
             }
@@ -96,6 +110,16 @@ impl Replica {
             self.forget_joining(id);
         }
         self.put_subscribed();
+    }
+
+    /// All of the subscription is compared with what is there.
+    pub(super) fn compare_whole(&mut self) {
+        self.subscribe_whole();
+        let subscription = self.subscribed.held.digest();
+        for (id, standing) in self.standings() {
+            let cursor = Cursor { subscription, position: Position::Start, ..standing.cursor };
+            self.stand(Role::Main, id, Standing { cursor, copying: Copying::Compared, ..standing });
+        }
     }
 
     /// What is to join does, once both feeds are past their copies: from the place that both have come to.
@@ -172,10 +196,7 @@ impl Replica {
             return Ok(());
         }
         for accepted in pending {
-            let entry = self.entry(accepted)?;
-            self.keep(accepted.slot, &entry);
-            self.table.delete(keys::accepted::key(accepted.slot));
-            self.forget_pending(place, accepted.slot);
+            self.let_go_of_accepted(place, accepted)?;
         }
         let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
         if let Some(head) = self.head(place)? {
@@ -195,4 +216,9 @@ impl Replica {
         let collection = self.known.by_id(place.collection);
         collection.is_some_and(|collection| !self.subscribed.wanted.covers(&collection.name, &place.key))
     }
+}
+
+/// A place before every document: no collection has the id 0.
+fn before_all() -> (CollectionId, DocumentKey) {
+    (CollectionId::new(0), DocumentKey::new("0").expect("it is a valid key"))
 }

@@ -75,10 +75,7 @@ impl Replica {
             .filter(|(_, pending)| pending.phase == Phase::Accepted)
             .collect();
         for (place, pending) in accepted {
-            let entry = self.entry(pending)?;
-            self.keep(pending.slot, &entry);
-            self.table.delete(keys::accepted::key(pending.slot));
-            self.forget_pending(&place, pending.slot);
+            self.let_go_of_accepted(&place, pending)?;
         }
         let wanted: BTreeSet<_> = known.collections().filter_map(|collection| collection.plugin).collect();
         for digest in self.components.iter().filter(|digest| !wanted.contains(digest)) {
@@ -150,7 +147,7 @@ impl Replica {
     }
 
     /// Removes some rows of a collection that is gone; 0 when there are none left.
-    fn drop_rows(&mut self, collection: CollectionId) -> Result<usize, Error> {
+    pub(super) fn drop_rows(&mut self, collection: CollectionId) -> Result<usize, Error> {
         let limit = Limit { rows: limits::UPKEEP_STEPS_MAX, bytes: limits::SCAN_STEP_BYTES };
         let rows = self.table.scan(&KeyRange::prefix(keys::provisional::of_collection(collection)), limit)?;
         let mut dropped = rows.len();

@@ -152,7 +152,8 @@ impl Replica {
             Ok(staged) => staged,
             Err(problem) => return Ok(Err(problem)),
         };
-        let entry = Entry { incarnation: self.identity.incarnation, change, operation, covered: false };
+        let entry =
+            Entry { incarnation: self.identity.incarnation, change, operation, covered: false, replayed: false };
         self.enqueue(target.shard, &target.place, &entry);
         let base = head.map(|head| head.version);
         let provisional = self.put_provisional(&target.place, base, document.as_ref(), outcome);
@@ -190,8 +191,9 @@ impl Replica {
 
     /// Puts a framed change at the end of the outbox.
     pub(super) fn enqueue(&mut self, shard: ShardId, place: &Place, entry: &Entry) {
-        let slot = Slot { shard, position: self.next_position };
-        self.next_position += 1;
+        let slot = Slot { shard, position: self.tally.next_position };
+        self.tally.next_position += 1;
+        self.put_tally();
         if let Some(shard) = self.shards.get_mut(&shard) {
             shard.next_sequence += 1;
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use skerry_channel::change::Change;
 use skerry_channel::message::{
-    Batch, Catalog, Collection, Document, Hello, MergeState, Pull, Pulled, Push, Pushed, Refusal, Restored, Verdict,
-    Welcome,
+    Batch, Catalog, Collection, Document, Hello, MergeState, Pull, Pulled, Push, Pushed, Refusal, Restored, Taken,
+    Verdict, Welcome,
 };
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::push::receiver::{Judgement, Watermark, judge};
@@ -113,7 +113,11 @@ impl Core {
     pub(crate) fn welcome(&self, hello: &Hello) -> Welcome {
         let confirmed = |shard: u16| {
             let known = self.watermarks.get(&(hello.replica.clone(), ShardId::new(shard)));
-            known.map(|known| Confirmed { incarnation: known.incarnation, mark: known.mark })
+            known.map(|known| Taken {
+                confirmed: Confirmed { incarnation: known.incarnation, mark: known.mark },
+                batch_first: known.batch_first,
+                verdicts: known.verdicts.clone(),
+            })
         };
         let restored = hello.timeline.filter(|known| *known != self.timeline);
         Welcome {
@@ -245,7 +249,9 @@ impl Core {
                 };
                 let rest = self.documents.iter().filter(|(place, held)| {
                     let live = held.document.view(Chooser::Lww).unwrap().view.is_some();
-                    live && mine(place) && after.as_ref().is_none_or(|after| *place > after)
+                    (live || held.version > feed_after)
+                        && mine(place)
+                        && after.as_ref().is_none_or(|after| *place > after)
                 });
                 let rest: Vec<_> = rest.collect();
                 let more = rest.len() > self.copy_step;

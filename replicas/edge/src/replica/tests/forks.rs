@@ -139,3 +139,24 @@ fn forks_far_apart_hold_nobody() {
     }
     assert_eq!(core.view("other3"), Some(json!({"n": 3})));
 }
+
+/// The core took it, its answer was lost, and its content came by the feed: it is not made a second time.
+#[test]
+fn what_the_core_has_published_is_not_made_again() {
+    let mut core = Core::new(1);
+    let (mut one, mut other) = copies(&mut core);
+    one.put("rope", json!({"n": 1}));
+    let shard = one.replica().ready_shards()[0];
+    let push = one.replica().next_push(shard).unwrap().unwrap();
+    core.push(&push);
+    one.replica().connection_lost();
+    one.pull(&mut core);
+    one.put("lamp", json!({"n": 2}));
+    other.put("other", json!({"n": 3}));
+    other.push(&mut core);
+    assert_eq!(one.push(&mut core)[0], Settled::Forked { again: 1, stranded: 0 });
+    one.pull(&mut core);
+    one.check("rope", json!({"n": 1}), State::Committed);
+    one.check("lamp", json!({"n": 2}), State::Committed);
+    assert_eq!(one.replica().counts().unsent, 0);
+}

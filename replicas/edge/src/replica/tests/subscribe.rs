@@ -143,3 +143,37 @@ fn a_folder_says_what_it_held_before() {
     let everything = enrolled("depot", &mut core).replica().subscription().clone();
     assert_eq!(everything, Subscription::All);
 }
+
+/// Between the place of the feed and the later one of the copy that joins it documents were deleted, and made again.
+#[test]
+fn what_was_deleted_before_the_copy_does_not_stop_the_feed() {
+    let (mut core, mut edge) = with_a();
+    core.write("b3", &Write::Delete);
+    core.write("b4", &Write::Delete);
+    edge.subscribe(&["items/a", "items/b"]);
+    edge.pull(&mut core);
+    assert_eq!(edge.replica().counts().documents, 18);
+    core.write("b4", &put(json!({"n": "again"})));
+    let installed = edge.pull(&mut core);
+    assert!(!installed.contains(&super::Installed::Diverged), "{installed:?}");
+    edge.check("b4", json!({"n": "again"}), State::Committed);
+    edge.check_gone("b3");
+}
+
+/// A change that was accepted during a copy, and deleted by somebody before the copy came to it, is not shown for ever.
+#[test]
+fn an_accepted_change_that_is_gone_when_the_copy_comes_is_gone_here() {
+    let mut core = Core::new(1);
+    (0..4).for_each(|number| core.write(&format!("k{number}"), &put(json!({"n": number}))));
+    core.copy_step = 1;
+    let mut edge = Machine::new("shop");
+    edge.hello(&mut core);
+    edge.pull_once(&mut core);
+    edge.put("z", json!({"n": "ghost"}));
+    edge.push(&mut core);
+    core.write("z", &Write::Delete);
+    core.forget("z");
+    edge.pull(&mut core);
+    edge.check_gone("z");
+    assert_eq!(edge.replica().counts().documents, 4);
+}

@@ -194,3 +194,87 @@ fn acknowledged_work_is_kept_for_a_day() {
     assert_eq!(stranded.iter().map(|work| work.key.as_str()).collect::<Vec<_>>(), ["young"]);
     edge.check_gone("old");
 }
+
+/// Positions name work for good: what was acknowledged before a restart and what was after are not one another.
+#[test]
+fn work_of_several_runs_is_kept_apart() {
+    for replay in [false, true] {
+        let mut core = Core::new(1);
+        let mut edge = enrolled("shop", &mut core);
+        let mut restored = core.restored(7, replay);
+        for run in 0..3 {
+            edge.put(&format!("run{run}"), json!({"n": run}));
+            edge.sync(&mut core);
+            edge.restart();
+        }
+        edge.put("unsent", json!({"n": 9}));
+        edge.come_back(&mut restored);
+        let counts = edge.replica().counts();
+        assert_eq!((counts.unsent, counts.stranded), (0, if replay { 0 } else { 3 }));
+        assert_eq!(edge.replica().stranded(None, 10).unwrap().len() as u64, counts.stranded);
+        assert_eq!(restored.view("unsent"), Some(json!({"n": 9})));
+        for run in 0..3 {
+            let expected = replay.then(|| json!({"n": run}));
+            assert_eq!(restored.view(&format!("run{run}")), expected, "{replay}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_whose_answer_was_lost_is_stranded() {
+    let mut core = Core::new(1);
+    core.refuses = Some("bad");
+    let mut edge = enrolled("shop", &mut core);
+    edge.put("good", json!({"n": 1}));
+    edge.put("bad", json!({"n": 2}));
+    let shard = edge.replica().ready_shards()[0];
+    let push = edge.replica().next_push(shard).unwrap().unwrap();
+    core.push(&push);
+    edge.replica().connection_lost();
+    let mut restored = core.restored(7, true);
+    edge.come_back(&mut restored);
+    let stranded = edge.replica().stranded(None, 10).unwrap();
+    assert_eq!(stranded.iter().map(|work| work.key.as_str()).collect::<Vec<_>>(), ["bad"]);
+    assert_eq!(restored.judged, 1, "nothing was judged again");
+    edge.check("good", json!({"n": 1}), State::Committed);
+}
+
+/// The operator takes a copy that is too old first, and then a better one, before any content has come.
+#[test]
+fn a_better_copy_in_place_of_the_first_has_nothing_twice() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    let mut early = core.restored(7, true);
+    edge.put("one", json!({"n": 1}));
+    edge.sync(&mut core);
+    edge.put("two", json!({"n": 2}));
+    let shard = edge.replica().ready_shards()[0];
+    let push = edge.replica().next_push(shard).unwrap().unwrap();
+    core.push(&push);
+    edge.replica().connection_lost();
+    let mut late = core.restored(8, true);
+    let judged = late.judged;
+    assert_eq!(edge.hello(&mut early), Welcomed::Returning);
+    edge.crash();
+    edge.come_back(&mut late);
+    assert_eq!(late.judged, judged, "the core has both already");
+    assert_eq!((edge.replica().counts().unsent, edge.replica().counts().stranded), (0, 0));
+    edge.check("two", json!({"n": 2}), State::Committed);
+}
+
+#[test]
+fn what_was_acknowledged_under_another_name_is_shown_to_a_person() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    edge.put("rope", json!({"n": 1}));
+    edge.sync(&mut core);
+    edge.enrol_as("depot");
+    edge.put("lamp", json!({"n": 2}));
+    edge.sync(&mut core);
+    let mut restored = core.restored(7, true);
+    edge.come_back(&mut restored);
+    let stranded = edge.replica().stranded(None, 10).unwrap();
+    assert_eq!(stranded.len(), 1);
+    assert!(stranded[0].refusal.detail.contains("under the name"), "{:?}", stranded[0].refusal);
+    edge.check("lamp", json!({"n": 2}), State::Committed);
+}

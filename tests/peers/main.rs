@@ -1,0 +1,8 @@
+//! Skerry's edges beside what others replicate with, in one run on this machine. Nothing here asserts a time.
+
+#[cfg(test)]
+mod counted;
+#[cfg(test)]
+mod pouchdb;
+#[cfg(test)]
+mod skerry;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use skerry_tests::processes::{Binaries, Cluster, http};
+use skerry_tests::processes::{Binaries, Cluster, Edge, http};
 
 pub(super) const BINARIES: Binaries =
     Binaries { skerry: env!("CARGO_BIN_EXE_skerry-under-test"), edge: env!("CARGO_BIN_EXE_skerry-edge-under-test") };
@@ -33,6 +33,11 @@ pub(super) fn write(url: &str, method: &str, collection: &str, key: &str, body: 
 
 fn ask(url: &str, method: &str, collection: &str, key: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
     http(&format!("{url}/v1/collections/{collection}/documents/{key}"), method, Some(body))
+}
+
+/// A field of what an edge says of its sync.
+pub(super) fn sync_status(edge: &Edge, field: &str) -> Value {
+    http(&format!("{}/v1/sync/status", edge.url()), "GET", None).unwrap().1[field].clone()
 }
 
 /// Writers that never stop, and what they were told is written.

@@ -6,11 +6,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 use skerry_tests::processes::{Cluster, Edge, PATIENCE, http, run, until};
 
-use super::requests::{BINARIES, create, read, write};
-
-fn status(edge: &Edge, field: &str) -> Value {
-    http(&format!("{}/v1/sync/status", edge.url()), "GET", None).unwrap().1[field].clone()
-}
+use super::requests::{BINARIES, create, read, sync_status, write};
 
 fn hold(edge: &Edge, arguments: &[&str]) -> Result<String, String> {
     run(BINARIES.edge, &edge.url(), &[&["subscription"], arguments].concat())
@@ -30,11 +26,13 @@ fn a_subscription_changes_while_the_edge_runs() {
     assert_eq!(hold(&edge, &["show"]).unwrap(), "everything\n");
     assert!(hold(&edge, &["remove", "items"]).unwrap_err().contains("subscription set"));
     assert_eq!(hold(&edge, &["set", "items/a"]).unwrap(), "items/a\n");
-    until("the rest to go", || (status(&edge, "documents") == 20).then_some(()));
+    until("the rest to go", || (sync_status(&edge, "documents") == 20).then_some(()));
     assert_eq!(write(&edge.url(), "PUT", "items", "b1", &json!({})), 409);
     // The long poll that waits for news of `a` does not hold up what is new.
     assert_eq!(hold(&edge, &["add", "items/b1"]).unwrap(), "items/a\nitems/b1\n");
-    until("what joins", || (status(&edge, "documents") == 31 && status(&edge, "copied") == true).then_some(()));
+    until("what joins", || {
+        (sync_status(&edge, "documents") == 31 && sync_status(&edge, "copied") == true).then_some(())
+    });
     assert_eq!(write(&core, "PUT", "items", "b1", &json!({ "n": 2 })), 200);
     until("news of what has joined", || read(&edge.url(), "items", "b1").filter(|shown| *shown == json!({ "n": 2 })));
     assert!(edge.process().stop(), "{}", edge.process().said());
@@ -43,9 +41,9 @@ fn a_subscription_changes_while_the_edge_runs() {
     assert_eq!(hold(&edge, &["show"]).unwrap(), "items/a\nitems/b1\n");
     assert!(hold(&edge, &["remove", "orders"]).unwrap_err().contains("items/a, items/b1"));
     hold(&edge, &["remove", "items/a"]).unwrap();
-    until("the rest to go", || (status(&edge, "documents") == 11).then_some(()));
+    until("the rest to go", || (sync_status(&edge, "documents") == 11).then_some(()));
     hold(&edge, &["set", "--all"]).unwrap();
-    until("everything", || (status(&edge, "documents") == 40).then_some(()));
+    until("everything", || (sync_status(&edge, "documents") == 40).then_some(()));
 }
 
 #[test]
@@ -58,7 +56,7 @@ fn an_edge_that_was_away_for_longer_than_the_window_finds_its_way() {
     }
     let mut edge = Edge::start(&cluster, "shop");
     edge.synced();
-    until("the first copy", || (status(&edge, "documents") == 20).then_some(()));
+    until("the first copy", || (sync_status(&edge, "documents") == 20).then_some(()));
     assert!(edge.process().stop(), "{}", edge.process().said());
     edge.restart_offline();
     assert_eq!(write(&edge.url(), "PUT", "items", "own", &json!({ "n": 1 })), 201);
@@ -78,7 +76,7 @@ fn an_edge_that_was_away_for_longer_than_the_window_finds_its_way() {
     edge.synced();
     assert_eq!(read(&edge.url(), "items", "k7"), None);
     assert_eq!(read(&edge.url(), "items", "k8"), Some(json!({ "n": 8 })));
-    assert_eq!(status(&edge, "documents"), 20);
+    assert_eq!(sync_status(&edge, "documents"), 20);
     until("its own work at the core", || read(&core, "items", "own"));
     assert!(edge.process().said().contains("comparing what it holds"), "{}", edge.process().said());
 }

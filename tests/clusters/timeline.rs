@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use skerry_tests::processes::{Cluster, Edge, http, run, until};
 
 use super::recover::{copy, recover};
-use super::requests::{BINARIES, create, read, write};
+use super::requests::{BINARIES, create, read, sync_status, write};
 
 const EDGES: usize = 10;
 
@@ -47,10 +47,6 @@ fn stop(cluster: &mut Cluster) {
     assert!(cluster.node(0).stop(), "{}", cluster.node(0).said());
 }
 
-fn status(edge: &Edge, field: &str) -> Value {
-    http(&format!("{}/v1/sync/status", edge.url()), "GET", None).unwrap().1[field].clone()
-}
-
 #[test]
 fn ten_edges_find_their_way_to_a_core_that_was_put_back() {
     let mut cluster = Cluster::start(BINARIES, 1, 2);
@@ -75,8 +71,8 @@ fn ten_edges_find_their_way_to_a_core_that_was_put_back() {
     put_back(&mut cluster, &copied, &[]);
     let core = cluster.url(0);
     for (number, edge) in edges.iter().enumerate() {
-        until(format!("edge {number} to have sent all"), || (status(edge, "unsent") == 0).then_some(()));
-        assert_eq!(status(edge, "stranded"), 2, "{number}");
+        until(format!("edge {number} to have sent all"), || (sync_status(edge, "unsent") == 0).then_some(()));
+        assert_eq!(sync_status(edge, "stranded"), 2, "{number}");
         assert_eq!(read(&core, "items", &key(number, "after")), None);
         for when in ["before", "unsent"] {
             assert_eq!(read(&core, "items", &key(number, when)), Some(json!({ "at": when })), "{number} {when}");
@@ -97,10 +93,10 @@ fn ten_edges_find_their_way_to_a_core_that_was_put_back() {
     put_back(&mut cluster, &copied, &["--replay-edges"]);
     for (number, edge) in edges.iter().enumerate() {
         until(format!("edge {number} to have sent all again"), || {
-            let settled = status(edge, "unsent") == 0 && status(edge, "connected") == true;
+            let settled = sync_status(edge, "unsent") == 0 && sync_status(edge, "connected") == true;
             (settled && read(&core, "items", &key(number, "unsent")).is_some()).then_some(())
         });
-        assert_eq!(status(edge, "stranded"), 0, "{number}");
+        assert_eq!(sync_status(edge, "stranded"), 0, "{number}");
         for when in ["before", "after", "unsent"] {
             assert_eq!(read(&core, "items", &key(number, when)), Some(json!({ "at": when })), "{number} {when}");
         }
@@ -121,7 +117,7 @@ fn copies_of_a_folder_do_not_take_turns_for_ever() {
     let mut other = Edge::start_as(&cluster, "shop", "copy");
     let edges = [&one, &other];
     let held = |edge: &Edge| {
-        let said = status(edge, "error");
+        let said = sync_status(edge, "error");
         said.as_str().is_some_and(|said| said.contains("skerry-edge enrol"))
     };
     let mut written = 0;
@@ -142,7 +138,7 @@ fn copies_of_a_folder_do_not_take_turns_for_ever() {
     for edge in [&one, &other] {
         until("everything", || {
             edge.synced();
-            (status(edge, "documents") == written).then_some(())
+            (sync_status(edge, "documents") == written).then_some(())
         });
     }
     let missing: Vec<_> =

@@ -79,7 +79,7 @@ fn where_every_disk_is_full_writes_are_refused_and_reads_go_on() {
         for at in 0..world.machines.len() {
             let refused = write(&mut world, at, 2).unwrap().unwrap_err();
             assert_eq!((refused.kind, refused.kind.status()), (Kind::DiskFull, 507));
-            assert!(refused.detail.contains("has 1 MiB free and must keep 52428 MiB: make room"), "{}", refused.detail);
+            assert!(refused.detail.contains("has 1 MiB free and must keep 4096 MiB: make room"), "{}", refused.detail);
             check_read(&mut world, at, 1);
         }
         // Reads come back also when the leader has to be another one.

@@ -283,16 +283,31 @@ impl Replica {
             tracing::info!(shard = id.get(), ?remade, "the restored core's content is here");
         }
         if is_copy && copied {
-            self.release_unpublished(id)?;
+            self.release_unpublished(role, id)?;
             self.join_when_copied();
         }
         Ok(Installed::Taken { documents, more: batch.more })
     }
 
+    /// What a feed is of.
+    fn copied_by(&self, role: Role) -> Option<&Subscription> {
+        match role {
+            Role::Main => Some(&self.subscribed.held),
+            Role::Joining => self.subscribed.joining.as_ref(),
+        }
+    }
+
     /// What the core has accepted and a copy did not bring has been deleted since, or comes by the feed: it is not waited for.
-    fn release_unpublished(&mut self, id: ShardId) -> Result<(), Error> {
+    fn release_unpublished(&mut self, role: Role, id: ShardId) -> Result<(), Error> {
         let is_accepted = |pending: &Pending| pending.slot.shard == id && pending.phase == Phase::Accepted;
-        let places = self.pending.iter().filter(|(_, list)| list.iter().any(is_accepted));
+        let is_covered = |place: &Place| {
+            let collection = self.known.by_id(place.collection);
+            let covers = |collection: &Arc<Collection>| {
+                self.copied_by(role).is_some_and(|copied| copied.covers(&collection.name, &place.key))
+            };
+            collection.is_some_and(covers)
+        };
+        let places = self.pending.iter().filter(|(place, list)| list.iter().any(is_accepted) && is_covered(place));
         for place in places.map(|(place, _)| place.clone()).collect::<Vec<_>>() {
             if self.head(&place)?.is_some() {
                 continue;
@@ -412,10 +427,7 @@ impl Replica {
     /// and does not mention.
     fn unmentioned(&self, role: Role, batch: &Batch, kept: &BTreeSet<Place>) -> Result<Vec<Place>, Error> {
         let Some(home) = self.identity.home else { return Ok(Vec::new()) };
-        let subscription = match role {
-            Role::Main => Some(&self.subscribed.held),
-            Role::Joining => self.subscribed.joining.as_ref(),
-        };
+        let subscription = self.copied_by(role);
         let place = |(collection, key): &(CollectionId, skerry_model::DocumentKey)| Place {
             collection: *collection,
             key: key.clone(),

@@ -184,6 +184,12 @@ pub const PULL_STEPS_MAX: usize = 16;
 pub const REJOIN_WINDOW: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Feed entries read in one step of a pull, and let go of by one record.
 pub const FEED_STEP: usize = 1_024;
+/// Clients that listen for news at one node at once; past it they get 429.
+pub const EVENT_STREAMS_MAX: usize = 4_096;
+/// The shortest time between two events of one stream.
+pub const EVENT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a stream of events is silent before it says that it is alive.
+pub const EVENT_SILENCE_MAX: Duration = Duration::from_secs(15);
 
 const _: () = assert!(NODE_FRAME_BYTES_MAX > RECORD_BYTES_MAX);
 const _: () = assert!(NODE_QUEUE_BYTES_MAX >= NODE_FRAME_BYTES_MAX);
@@ -195,10 +201,3 @@ const _: () = assert!(NODE_FRAME_BYTES_MAX > SNAPSHOT_CHUNK_BYTES + RECORD_BYTES
 const _: () = assert!(SNAPSHOT_STALL_TIMEOUT.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());
 const _: () = assert!(RECORD_BYTES_MAX > skerry_model::limits::HISTORY_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX as usize == skerry_channel::limits::SHARDS_MAX);
-
-/// Clients that listen for news at one node at once; past it they get 429.
-pub const EVENT_STREAMS_MAX: usize = 4_096;
-/// The shortest time between two events of one stream.
-pub const EVENT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a stream of events is silent before it says that it is alive.
-pub const EVENT_SILENCE_MAX: Duration = Duration::from_secs(15);

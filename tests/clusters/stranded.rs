@@ -1,17 +1,12 @@
 //! Work that the core refused, from the refusal to a person's decision, as its user sees it.
 
 use serde_json::{Value, json};
-use skerry_tests::processes::{Cluster, Edge, http, metric, run, until};
+use skerry_tests::processes::{Cluster, Edge, metric, run, until};
 
-use super::requests::{BINARIES, create, read, write};
+use super::requests::{BINARIES, create, read, sync_status, write};
 
 /// Two of these are more than a document holds.
 const HALF_BYTES: usize = 600_000;
-
-fn stranded(edge: &Edge) -> u64 {
-    let (_, status) = http(&format!("{}/v1/sync/status", edge.url()), "GET", None).unwrap();
-    status["stranded"].as_u64().unwrap()
-}
 
 fn command(edge: &Edge, arguments: &[&str]) -> Result<String, String> {
     run(BINARIES.edge, &edge.url(), &[&["stranded"], arguments].concat())
@@ -37,7 +32,7 @@ fn refused_work_is_shown_exported_made_again_and_given_up() {
     }
     assert!(edge.process().stop(), "{}", edge.process().said());
     edge.restart();
-    until("the refusals", || (stranded(&edge) == 2).then_some(()));
+    until("the refusals", || (sync_status(&edge, "stranded") == 2).then_some(()));
     assert!((metric(&edge.url(), "skerry_edge_stranded") - 2.0).abs() < 0.5);
 
     let listed = command(&edge, &["list", "--json"]).unwrap();
@@ -63,5 +58,5 @@ fn refused_work_is_shown_exported_made_again_and_given_up() {
     command(&edge, &["discard", two]).unwrap();
     let unknown = command(&edge, &["show", two]).unwrap_err();
     assert!(unknown.contains("no refused work is called"), "{unknown}");
-    assert_eq!(stranded(&edge), 0);
+    assert_eq!(sync_status(&edge, "stranded"), 0);
 }

@@ -15,7 +15,7 @@ use skerry_api::documents::Address;
 use skerry_api::problem::Problem;
 use skerry_channel::message::{Catalog, Refusal};
 use skerry_channel::pull::{Cursor, Position};
-use skerry_channel::push::sender::{Confirmed, Sender};
+use skerry_channel::push::sender::Sender;
 use skerry_channel::subscription::Subscription;
 use skerry_model::engine::{self, Author, Engine};
 use skerry_model::env::{Clock, Random};
@@ -179,7 +179,6 @@ pub struct Replica {
 /// One shard of the cluster as this edge knows it.
 struct Shard {
     sender: Sender,
-    confirmed: Option<Confirmed>,
     standing: Standing,
     /// Where the copy of what is to join stands.
     joining: Option<Standing>,
@@ -398,7 +397,6 @@ impl Replica {
         self.table.for_each(keys::confirmed::all(), |key, value| {
             let (id, confirmed) = (keys::confirmed::decode_key(&key)?, keys::confirmed::decode(&value)?);
             if let Some(shard) = shards.get_mut(&id) {
-                shard.confirmed = Some(confirmed);
                 shard.sender = Sender::new(replica.clone(), id, Some(confirmed));
                 if confirmed.incarnation == incarnation {
                     shard.next_sequence = confirmed.mark.sequence + 1;
@@ -410,10 +408,7 @@ impl Replica {
             self.table.for_each(role.all(), |key, value| {
                 let (id, standing) = (role.decode_key(&key)?, keys::cursor::decode(&value)?);
                 if let Some(shard) = shards.get_mut(&id) {
-                    match role {
-                        Role::Main => shard.standing = standing,
-                        Role::Joining => shard.joining = Some(standing),
-                    }
+                    shard.stand(role, standing);
                 }
                 Ok::<_, Error>(())
             })?;
@@ -428,7 +423,6 @@ impl Replica {
         let cursor = Cursor { timeline, shard: id, subscription, position: Position::Start };
         Shard {
             sender: Sender::new(self.identity.replica.clone(), id, None),
-            confirmed: None,
             standing: Standing { cursor, copying: Copying::First, returning: false },
             joining: None,
             next_sequence: 1,

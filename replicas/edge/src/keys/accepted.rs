@@ -32,18 +32,11 @@ pub(crate) fn decode(value: &Bytes) -> Result<Entry, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::outbox::Operation;
-    use crate::keys::testing::{check_golden, incarnation, slot};
+    use crate::keys::testing::{check_golden, entry, slot};
 
     #[test]
     fn golden() {
-        let entry = Entry {
-            incarnation: incarnation(),
-            change: "frame".into(),
-            operation: Operation::Delete,
-            covered: false,
-            replayed: false,
-        };
+        let entry = entry();
         check_golden(&key(slot()), "4100020000000000000102");
         check_golden(
             &encode(&entry),

@@ -36,18 +36,11 @@ pub(crate) fn decode(value: &Bytes) -> Result<Entry, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::outbox::Operation;
-    use crate::keys::testing::{check_golden, incarnation, slot};
+    use crate::keys::testing::{check_golden, entry, slot};
 
     #[test]
     fn golden() {
-        let entry = Entry {
-            incarnation: incarnation(),
-            change: "frame".into(),
-            operation: Operation::Delete,
-            covered: true,
-            replayed: false,
-        };
+        let entry = entry();
         check_golden(&key(1000, slot()), "4300000000000003e800020000000000000102");
         assert_eq!(decode_key(&key(1000, slot())).unwrap(), (1000, slot()));
         assert_eq!(decode(&encode(&entry)).unwrap(), entry);

@@ -180,7 +180,13 @@ fn decode_blob(row: &'static str, value: &Bytes) -> Result<Bytes, Error> {
 mod testing {
     use skerry_model::{Incarnation, Nonce};
 
+    use super::outbox::{Entry, Operation};
     use super::*;
+
+    pub(crate) fn entry() -> Entry {
+        let (incarnation, change) = (incarnation(), "frame".into());
+        Entry { incarnation, change, operation: Operation::Delete, covered: false, replayed: false }
+    }
 
     pub(crate) fn place() -> Place {
         Place { collection: CollectionId::new(7), key: "ü".parse().unwrap() }

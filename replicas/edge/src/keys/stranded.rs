@@ -43,18 +43,11 @@ pub(crate) fn decode(value: &Bytes) -> Result<Stranded, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::outbox::Operation;
-    use crate::keys::testing::{check_golden, incarnation, slot};
+    use crate::keys::testing::{check_golden, entry, slot};
 
     #[test]
     fn golden() {
-        let entry = Entry {
-            incarnation: incarnation(),
-            change: "frame".into(),
-            operation: Operation::Delete,
-            covered: false,
-            replayed: false,
-        };
+        let entry = entry();
         let refusal = Refusal { kind: "collection-gone".to_owned(), detail: "It is gone.".to_owned() };
         let stranded = Stranded { entry, refusal };
         check_golden(&key(slot()), "4200020000000000000102");

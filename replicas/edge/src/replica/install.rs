@@ -247,8 +247,8 @@ impl Replica {
             return Ok(Installed::Ignored);
         }
         let is_copy = !matches!(batch.from.position, Position::Feed { .. });
-        let subject = Taking { is_copy, heals: role == Role::Main || standing.copying == Copying::Anew };
-        let evaluated = match self.evaluate_batch(&batch.documents, subject) {
+        let taking = Taking { is_copy, heals: role == Role::Main || standing.copying == Copying::Anew };
+        let evaluated = match self.evaluate_batch(&batch.documents, taking) {
             Ok(evaluated) => evaluated,
             Err(Refused::Stop(error)) => return Err(error),
             Err(Refused::Diverged) => {
@@ -340,10 +340,7 @@ impl Replica {
     pub(super) fn stand(&mut self, role: Role, id: ShardId, standing: Standing) {
         self.table.put(role.key(id), keys::cursor::encode(&standing));
         if let Some(shard) = self.shards.get_mut(&id) {
-            match role {
-                Role::Main => shard.standing = standing,
-                Role::Joining => shard.joining = Some(standing),
-            }
+            shard.stand(role, standing);
         }
     }
 

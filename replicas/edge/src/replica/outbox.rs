@@ -189,11 +189,10 @@ impl Replica {
     fn confirm(&mut self, id: ShardId, confirmed: Confirmed) {
         self.table.put(keys::confirmed::key(id), keys::confirmed::encode(&confirmed));
         let incarnation = self.identity.incarnation;
-        if let Some(shard) = self.shards.get_mut(&id) {
-            shard.confirmed = Some(confirmed);
-            if confirmed.incarnation == incarnation {
-                shard.next_sequence = shard.next_sequence.max(confirmed.mark.sequence + 1);
-            }
+        if let Some(shard) = self.shards.get_mut(&id)
+            && confirmed.incarnation == incarnation
+        {
+            shard.next_sequence = shard.next_sequence.max(confirmed.mark.sequence + 1);
         }
     }
 }

@@ -30,6 +30,14 @@ impl Shard {
             Role::Joining => self.joining.as_ref(),
         }
     }
+
+    /// One of the edge's feeds stands here now.
+    pub(super) fn stand(&mut self, role: Role, standing: Standing) {
+        match role {
+            Role::Main => self.standing = standing,
+            Role::Joining => self.joining = Some(standing),
+        }
+    }
 }
 
 impl Replica {

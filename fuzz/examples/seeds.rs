@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use automerge::sync::SyncDoc;
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, ObjType, ROOT, ScalarValue};
 use bytes::Bytes;
@@ -37,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("conflicts", conflicts()),
         ("ingress", deltas()?),
         ("frames", frames()?),
+        ("clients", clients()?),
     ];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -305,8 +307,14 @@ fn requests() -> Result<[Request; 3], Box<dyn Error>> {
     let after = (CollectionId::new(3), DocumentKey::new("tea")?);
     let position = Position::Copy { feed_after: VersionId::ZERO, after };
     let cursors = vec![Cursor { timeline: TIMELINE, shard, subscription: subscription.digest(), position }];
-    let pull =
-        Pull { replica: replica.clone(), subscription, catalog: CatalogVersion::new(1), cursors, manifests: Vec::new(), wait_ms: 30_000 };
+    let pull = Pull {
+        replica: replica.clone(),
+        subscription,
+        catalog: CatalogVersion::new(1),
+        cursors,
+        manifests: Vec::new(),
+        wait_ms: 30_000,
+    };
     let hello = Hello { protocol: PROTOCOL, replica, incarnation: INCARNATION, timeline: Some(TIMELINE) };
     Ok([Request::Push(push), Request::Hello(hello), Request::Pull(pull)])
 }
@@ -324,6 +332,7 @@ fn messages() -> Result<[Answer; 6], Box<dyn Error>> {
         template: Some(view.clone()),
         text: vec!["/notes".to_owned()],
         settle: true,
+        inbox: None,
     };
     let catalog = Catalog { version: CatalogVersion::new(2), collections: vec![collection] };
     let cursor = |position| Cursor {
@@ -353,11 +362,63 @@ fn messages() -> Result<[Answer; 6], Box<dyn Error>> {
     let cluster = ClusterId::from_bytes([1; 16]);
     let verdicts = vec![Verdict::Accepted, Verdict::Repeated, Verdict::Refused(refusal.clone())];
     Ok([
-        Answer::Welcome(Welcome { cluster, timeline: TIMELINE, shards: 4, now_ms: 1, catalog: catalog.clone(), restored: None }),
+        Answer::Welcome(Welcome {
+            cluster,
+            timeline: TIMELINE,
+            shards: 4,
+            now_ms: 1,
+            catalog: catalog.clone(),
+            restored: None,
+        }),
         Answer::Pushed(Pushed::Judged { mark, verdicts }),
         Answer::Pushed(Pushed::Elsewhere { incarnation: Some(INCARNATION), mark: Some(mark) }),
         Answer::Pushed(Pushed::Fork { incarnation: INCARNATION }),
-        Answer::Pulled(Pulled { batches: vec![batch], too_old: Vec::new(), catalog: Some(catalog), timeline: TIMELINE }),
+        Answer::Pulled(Pulled {
+            batches: vec![batch],
+            too_old: Vec::new(),
+            catalog: Some(catalog),
+            timeline: TIMELINE,
+        }),
         Answer::Refused(refusal),
+    ])
+}
+
+/// Messages of automerge-repo's protocol, and sync messages of a client with a text long enough to be compressed.
+fn clients() -> Result<Seeds, Box<dyn Error>> {
+    let said = |kind: &str, data: Vec<u8>| -> Result<Vec<u8>, Box<dyn Error>> {
+        let document = "2cFvHEgfbRSEhBguRnVvTzz9Hse6";
+        let fields = json!({ "type": kind, "senderId": "peer-1", "targetId": "core", "documentId": document,
+            "supportedProtocolVersions": ["1"], "count": 1, "sessionId": "s" });
+        let mut message = ciborium::Value::serialized(&fields)?;
+        if let ciborium::Value::Map(fields) = &mut message {
+            fields.push(("data".into(), ciborium::Value::Bytes(data)));
+        }
+        let mut bytes = vec![0];
+        ciborium::into_writer(&message, &mut bytes)?;
+        Ok(bytes)
+    };
+    let mut client = automerge::AutoCommit::new().with_actor(ActorId::from([3; 16]));
+    client.put(ROOT, "title", "x".repeat(600))?;
+    client.commit_with(CommitOptions::default().with_time(1_700_000_000));
+    let list = client.put_object(ROOT, "list", ObjType::List)?;
+    client.insert(&list, 0, 1)?;
+    client.commit_with(CommitOptions::default().with_time(1_700_000_001));
+    let (mut here, mut there) = (automerge::sync::State::new(), automerge::sync::State::new());
+    let greeting = client.sync().generate_sync_message(&mut here).ok_or("there is a greeting")?;
+    let mut other = automerge::AutoCommit::new();
+    other.sync().receive_sync_message(&mut there, greeting.clone())?;
+    let answer = other.sync().generate_sync_message(&mut there).ok_or("there is an answer")?;
+    let mut plain = answer;
+    plain.flags = None;
+    here.their_capabilities = None;
+    client.sync().receive_sync_message(&mut here, plain)?;
+    let brings = client.sync().generate_sync_message(&mut here).ok_or("there are changes to bring")?;
+    let behind = |message: automerge::sync::Message| [&[1][..], &message.encode()].concat();
+    Ok(vec![
+        ("join", said("join", Vec::new())?),
+        ("request", said("request", greeting.clone().encode())?),
+        ("ephemeral", said("ephemeral", vec![1, 2, 3])?),
+        ("greeting", behind(greeting)),
+        ("changes", behind(brings)),
     ])
 }

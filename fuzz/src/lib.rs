@@ -2,6 +2,7 @@
 //! does not hold. fuzz_targets/ hands it libFuzzer's inputs, tests/seeds.rs what is in corpus/.
 
 pub mod answers;
+pub mod clients;
 pub mod component;
 pub mod conflicts;
 mod contract;

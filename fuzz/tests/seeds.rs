@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use skerry_fuzz::{answers, component, conflicts, frames, ingress};
+use skerry_fuzz::{answers, clients, component, conflicts, frames, ingress};
 
 /// How much memory a target may take is counted for the whole process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -45,4 +45,10 @@ fn deltas_hold() {
 #[test]
 fn frames_hold() {
     check("frames", frames::check);
+}
+
+#[test]
+fn clients_hold() {
+    ingress::let_caught_panics_pass();
+    check("clients", clients::check);
 }

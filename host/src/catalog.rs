@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use skerry_channel::message;
+use skerry_model::automerge_id::Inbox;
 use skerry_model::document::View;
 use skerry_model::limits::COLLECTIONS_MAX;
 use skerry_model::policy::{EngineKind, Policy, World};
@@ -75,6 +76,8 @@ pub struct Collection {
     pub text: Vec<String>,
     /// Whether the core writes back what was decided where writes met.
     pub settle: bool,
+    /// Where documents go that clients of Automerge make; without one they make none. Fixed.
+    pub inbox: Option<Inbox>,
 }
 
 /// A plugin.
@@ -132,6 +135,8 @@ pub enum Step {
         text: Vec<String>,
         /// Whether the core writes back what was decided.
         settle: bool,
+        /// Where documents go that clients of Automerge make.
+        inbox: Option<Inbox>,
     },
     /// A collection takes another policy, or begins or ends to write back what was decided.
     SetPolicy {
@@ -176,7 +181,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The name is taken by a collection that is different.
-    #[error("collection {name} exists already with policy {policy}; template and text cannot change")]
+    #[error("collection {name} exists already with policy {policy}; template, text and inbox cannot change")]
     CollectionExists {
         /// The name.
         name: CollectionName,
@@ -254,6 +259,22 @@ pub enum Error {
         /// Its policy.
         policy: Policy,
     },
+    /// An inbox where no document is one of Automerge's.
+    #[error("collection {name} is {policy}: an inbox belongs to the policies lww and json, and to resolvers")]
+    NoInbox {
+        /// Its name.
+        name: CollectionName,
+        /// Its policy.
+        policy: Policy,
+    },
+    /// A second inbox.
+    #[error("collection {other} has the cluster's inbox already: create {name} without one")]
+    InboxTaken {
+        /// Its name.
+        name: CollectionName,
+        /// The one that has it.
+        other: CollectionName,
+    },
     /// Template or text on a collection whose documents are not of the json engine.
     #[error("collection {name} is {policy}: template and text belong to the policies lww and json, and to resolvers")]
     NoTemplate {
@@ -275,6 +296,13 @@ impl Catalog {
     #[must_use]
     pub fn collection_by_id(&self, id: CollectionId) -> Option<(&CollectionName, &Collection)> {
         self.collections.iter().find(|(_, collection)| collection.id == id)
+    }
+
+    /// The collection that takes documents which clients of Automerge make.
+    #[must_use]
+    pub fn inbox(&self) -> Option<(&CollectionName, &Collection, &Inbox)> {
+        let mut inboxes = self.collections.iter();
+        inboxes.find_map(|(name, collection)| collection.inbox.as_ref().map(|inbox| (name, collection, inbox)))
     }
 
     /// All collections, by name.
@@ -356,9 +384,9 @@ impl Catalog {
     /// [`Error`] names why not.
     pub fn check(&self, step: &Step) -> Result<bool, Error> {
         match step {
-            Step::CreateCollection { name, policy, template, text, settle } => {
+            Step::CreateCollection { name, policy, template, text, settle, inbox } => {
                 if let Some(known) = self.collections.get(name) {
-                    let same_form = known.template == *template && known.text == *text;
+                    let same_form = known.template == *template && known.text == *text && known.inbox == *inbox;
                     let same = known.policy == *policy && same_form && known.settle == *settle;
                     let (name, policy) = (name.clone(), known.policy.clone());
                     return if same { Ok(false) } else { Err(Error::CollectionExists { name, policy }) };
@@ -371,6 +399,7 @@ impl Catalog {
                     return Err(Error::NoTemplate { name: name.clone(), policy: policy.clone() });
                 }
                 self.check_settle(name, policy, *settle)?;
+                self.check_inbox(name, policy, inbox.as_ref())?;
                 Ok(true)
             }
             Step::SetPolicy { name, policy, settle } => {
@@ -435,6 +464,20 @@ impl Catalog {
         Ok(())
     }
 
+    /// One collection takes what clients of Automerge make: they name no other.
+    fn check_inbox(&self, name: &CollectionName, policy: &Policy, inbox: Option<&Inbox>) -> Result<(), Error> {
+        if inbox.is_none() {
+            return Ok(());
+        }
+        if self.engine(policy) != EngineKind::Json {
+            return Err(Error::NoInbox { name: name.clone(), policy: policy.clone() });
+        }
+        match self.inbox() {
+            Some((other, _, _)) => Err(Error::InboxTaken { name: name.clone(), other: other.clone() }),
+            None => Ok(()),
+        }
+    }
+
     fn check_policy(&self, policy: &Policy) -> Result<(), Error> {
         let known = match policy {
             Policy::Strict | Policy::Lww | Policy::Json | Policy::Counter | Policy::Set => true,
@@ -453,7 +496,7 @@ impl Catalog {
         let mut next = self.clone();
         next.version = self.version.next();
         match step {
-            Step::CreateCollection { name, policy, template, text, settle } => {
+            Step::CreateCollection { name, policy, template, text, settle, inbox } => {
                 let id = CollectionId::new(u32::try_from(next.version.get()).unwrap_or(u32::MAX));
                 let (policy, template, text) = (policy.clone(), template.clone(), text.clone());
                 next.collections.entry(name.clone()).or_insert(Collection {
@@ -462,6 +505,7 @@ impl Catalog {
                     template,
                     text,
                     settle: *settle,
+                    inbox: inbox.clone(),
                 });
             }
             Step::SetPolicy { name, policy, settle } => {
@@ -546,6 +590,7 @@ impl Catalog {
             template: collection.template.clone(),
             text: collection.text.clone(),
             settle: collection.settle,
+            inbox: collection.inbox.clone(),
         });
         message::Catalog { version: self.version, collections: collections.collect() }
     }
@@ -630,7 +675,7 @@ mod tests {
 
     fn create(name: &str, policy: &str) -> Step {
         let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());
-        Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false }
+        Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false, inbox: None }
     }
 
     fn activate(digest: u8) -> Step {

@@ -181,6 +181,7 @@ async fn core(options: DevOptions, at: usize, stop: CancellationToken) -> Result
         reads: Reads::default(),
         audit_one_in: AuditOptions::default().one_in,
         rejoin_window: REJOIN_WINDOW,
+        origins: Vec::new(),
         tls: None,
     };
     server::run(serve, stop, || {}).await.map_err(|source| Error::Core { node, source })
@@ -262,7 +263,7 @@ impl Story {
         let deployed = self.client.deploy(&name, Bytes::from_static(standard::STOCK.component)).await?;
         self.output.note(&format!("Deployed the resolver {name}, digest {}.", deployed.digest));
         let policy = Policy::Plugin { name, pinned: None };
-        let spec = CollectionSpec { policy, template: None, text: Vec::new(), settle: false };
+        let spec = CollectionSpec { policy, template: None, text: Vec::new(), settle: false, inbox: None };
         self.client.put_collection(&lantern.collection, &spec).await?;
         for (key, document) in examples() {
             let at = Address { collection: lantern.collection.clone(), key: key.parse().map_err(Problem::from)? };

@@ -32,8 +32,6 @@ pub const GROUP_BYTES_MAX: usize = 1 << 20;
 pub const GROUP_QUEUE_MAX: usize = 4_096;
 /// How far a proposed SCN may lie ahead of the leader's clock, in milliseconds.
 pub const SCN_AHEAD_MS_MAX: u64 = 500;
-/// How far an edge's time may lie ahead of the core's SCN before the core takes its own, in milliseconds.
-pub const EDGE_AHEAD_MS_MAX: u64 = 60_000;
 /// How often an evaluation starts over when its preconditions no longer hold.
 pub const EVALUATIONS_MAX: usize = 10;
 /// How long a write waits for its record to be applied before its outcome is called unknown.
@@ -201,3 +199,29 @@ const _: () = assert!(NODE_FRAME_BYTES_MAX > SNAPSHOT_CHUNK_BYTES + RECORD_BYTES
 const _: () = assert!(SNAPSHOT_STALL_TIMEOUT.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());
 const _: () = assert!(RECORD_BYTES_MAX > skerry_model::limits::HISTORY_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX as usize == skerry_channel::limits::SHARDS_MAX);
+/// Clients of Automerge that a node has connections with.
+pub const CLIENTS_MAX: usize = 1_024;
+/// A message of a client of Automerge, in bytes.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Documents that one connection of a client of Automerge has open.
+pub const CLIENT_DOCUMENTS_MAX: usize = 4_096;
+/// How long such a client may take for its first message.
+pub const CLIENT_JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long such a client may take nothing of what it is sent.
+pub const CLIENT_SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often such a client is asked whether it is there, and this node whether it still hears what is new.
+pub const CLIENT_PING_EVERY: Duration = Duration::from_secs(15);
+/// How long such a client may say nothing at all.
+pub const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(45);
+/// The shortest time between two looks for news of the documents that a client has open.
+pub const CLIENT_NEWS_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a write of such a client is tried again while the cluster cannot take it.
+pub const CLIENT_WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// Messages between clients of Automerge that a slow one may be behind before it misses some.
+pub const EPHEMERAL_QUEUE_MAX: usize = 256;
+/// One message between clients of Automerge, in bytes.
+pub const EPHEMERAL_BYTES_MAX: usize = 64 << 10;
+/// Tickets that are given out and not used yet.
+pub const TICKETS_MAX: usize = 10_000;
+/// How long a ticket is good for.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);

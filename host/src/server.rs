@@ -48,6 +48,8 @@ pub struct ServeOptions {
     pub audit_one_in: u32,
     /// How long the feed reaches back.
     pub rejoin_window: Duration,
+    /// Origins of pages that may talk to this node, beside its own.
+    pub origins: Vec<String>,
     /// The certificates of the node port; without them it takes plain TCP, on loopback only.
     pub tls: Option<TlsFiles>,
 }
@@ -105,7 +107,7 @@ pub async fn run(options: ServeOptions, stop: CancellationToken, ready: impl FnO
     };
     let mut running = start(node_options(&options, network)?, &listener, &stop).await?;
     let node = running.node.clone();
-    let router = crate::api::router(&node, &Metrics::default(), Allowed::default());
+    let router = crate::api::router(&node, &Metrics::default(), Allowed::new([], options.origins.clone()));
     tracing::info!(node = %options.node, http = %options.http, "serving");
     ready();
     let failed = {

@@ -52,6 +52,7 @@ fn serve(runtime: &tokio::runtime::Runtime, folder: &std::path::Path, stop: &Can
             shards: Some(1),
             audit_one_in: 1,
             rejoin_window: skerry_host::limits::REJOIN_WINDOW,
+            origins: Vec::new(),
             tls: None,
         };
         let stop = stop.clone();

@@ -136,6 +136,7 @@ fn a_leader_with_a_stuck_disk_goes_on_leading() {
         template: None,
         text: Vec::new(),
         settle: false,
+        inbox: None,
     };
     until("the collection", || {
         let step = step.clone();

@@ -40,6 +40,7 @@ fn core(shards: u16, documents: usize) -> Core {
         template: None,
         text: Vec::new(),
         settle: false,
+        inbox: None,
     });
     (0..documents).for_each(|number| put(&mut core, &format!("k{number:02}"), &json!({"n": number})));
     core

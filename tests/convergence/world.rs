@@ -95,7 +95,14 @@ impl World {
         }
         for (name, policy) in collections {
             let (name, policy) = (name.parse().unwrap(), policy.parse().unwrap());
-            core.step(&Step::CreateCollection { name, policy, template: None, text: vec![], settle: false });
+            core.step(&Step::CreateCollection {
+                name,
+                policy,
+                template: None,
+                text: vec![],
+                settle: false,
+                inbox: None,
+            });
         }
         // One clock is years behind, the other years ahead.
         let clocks = [946_684_800_000, 4_070_908_800_000];

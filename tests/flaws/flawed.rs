@@ -149,5 +149,5 @@ fn etag(version: u64) -> ETag {
 }
 
 fn stamp(version: u64) -> Stamp {
-    Stamp { etag: etag(version), scn: None, policy: "strict".to_owned(), state: State::Committed }
+    Stamp { etag: etag(version), scn: None, policy: "strict".to_owned(), state: State::Committed, automerge: None }
 }

@@ -116,6 +116,7 @@ fn core() -> Core {
         template: None,
         text: Vec::new(),
         settle: false,
+        inbox: None,
     });
     core
 }

@@ -149,7 +149,14 @@ impl Skerry {
             PluginVersion { digest: DIGEST, bytes: 1, state_version: 1, profile: "1".to_owned(), failed: false };
         core.step(&Step::ActivatePlugin { name, world, version });
         let (name, policy) = (at().collection, "plugin:together".parse().unwrap());
-        core.step(&Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false });
+        core.step(&Step::CreateCollection {
+            name,
+            policy,
+            template: None,
+            text: Vec::new(),
+            settle: false,
+            inbox: None,
+        });
         core.write(&at(), raise(1)).unwrap();
         Self { core, on_step, edges: 0 }
     }

@@ -1,6 +1,8 @@
 //! Skerry's edges beside what others replicate with, in one run on this machine. Nothing here asserts a time.
 
 #[cfg(test)]
+mod automerge_repo;
+#[cfg(test)]
 mod counted;
 #[cfg(test)]
 mod pouchdb;

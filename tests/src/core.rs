@@ -23,6 +23,7 @@ use skerry_model::{ClusterId, Incarnation, Nonce, Origin, Scn, Timeline};
 use skerry_store::simulated::Disk;
 use skerry_store::{Keyspace, StateDb};
 
+const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 const TIMELINE: Timeline = Timeline::from_bytes([2; 16]);
 
 /// The core.
@@ -101,7 +102,7 @@ impl Core {
     #[must_use]
     pub fn welcome(&self) -> Welcome {
         Welcome {
-            cluster: ClusterId::from_bytes([1; 16]),
+            cluster: CLUSTER,
             timeline: TIMELINE,
             shards: self.count(),
             now_ms: self.now_ms,
@@ -190,6 +191,7 @@ impl Core {
         let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes(*TIMELINE.as_bytes()) };
         Context {
             catalog: Arc::new(self.shards[0].catalog.clone()),
+            cluster: CLUSTER,
             shards: self.count(),
             timeline: TIMELINE,
             core: Author::new(Origin::core(), &incarnation),

@@ -52,12 +52,12 @@ async fn put(
     let catalog = node.newest_catalog().await?;
     let known = catalog.collection(&name);
     let step = match known {
-        Some(known) if known.template == template && known.text == spec.text => {
+        Some(known) if known.template == template && known.text == spec.text && known.inbox == spec.inbox => {
             Step::SetPolicy { name: name.clone(), policy: spec.policy, settle: spec.settle }
         }
         _ => {
-            let (policy, text, settle) = (spec.policy, spec.text, spec.settle);
-            Step::CreateCollection { name: name.clone(), policy, template, text, settle }
+            let CollectionSpec { policy, text, settle, inbox, .. } = spec;
+            Step::CreateCollection { name: name.clone(), policy, template, text, settle, inbox }
         }
     };
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
@@ -88,6 +88,6 @@ fn template(spec: &CollectionSpec) -> Result<Option<View>, Problem> {
 fn describe(catalog: &Catalog, name: &CollectionName, known: &catalog::Collection) -> Collection {
     let template = known.template.as_ref().and_then(|template| template.object().ok());
     let (policy, text) = (known.policy.clone(), known.text.clone());
-    let spec = CollectionSpec { policy, template, text, settle: known.settle };
+    let spec = CollectionSpec { policy, template, text, settle: known.settle, inbox: known.inbox.clone() };
     Collection { name: name.clone(), spec, plugin: catalog.digest(&known.policy) }
 }

@@ -1,5 +1,6 @@
 //! The HTTP routes of a core node, beside the document routes that it shares with edges.
 
+mod automerge;
 mod cluster;
 mod collections;
 mod events;
@@ -23,7 +24,7 @@ pub fn waiting_router() -> Router {
             "this node is still starting, or waits to be part of a cluster: ask another, or see this one's log";
         Problem::unavailable(Outcome::NotProposed, detail)
     };
-    Router::new().route("/healthz", get(healthy)).fallback(not_yet)
+    Router::new().route("/healthz", get(healthy)).merge(automerge::waiting()).fallback(not_yet)
 }
 
 async fn healthy() -> &'static str {
@@ -39,6 +40,7 @@ pub fn router(node: &Node, metrics: &Metrics, allowed: Allowed) -> Router {
         .merge(cluster::routes(node.clone()))
         .merge(sync::routes(node.clone(), metrics.clone()))
         .merge(events::routes(node.clone()))
+        .merge(automerge::routes(node.clone(), metrics.clone()))
         .route("/healthz", get(healthy));
     let router = metrics::observed(router, metrics.clone()).merge(metrics::routes(node.clone(), metrics.clone()));
     guard(routes::with_problem_fallbacks(router), allowed)

@@ -7,6 +7,7 @@ use skerry_api::bodies::{self, CollectionSpec};
 use skerry_api::cli::{Output, Source, Table, patiently};
 use skerry_api::client::{self, Client};
 use skerry_api::problem::Kind;
+use skerry_model::automerge_id::Inbox;
 use skerry_model::limits::TEMPLATE_BYTES_MAX;
 use skerry_model::policy::Policy;
 use skerry_model::{CollectionName, document};
@@ -58,6 +59,9 @@ pub(super) struct Create {
     /// Write back, as ordinary changes, what was decided where writes met, so that every Automerge client agrees
     #[arg(long)]
     settle: bool,
+    /// Take documents that clients of Automerge make under ids of their own, under keys that begin like this
+    #[arg(long, value_name = "PREFIX")]
+    inbox: Option<Inbox>,
 }
 
 /// Why a collection command failed.
@@ -114,7 +118,7 @@ impl Create {
             None => None,
         };
         let (policy, text) = (self.policy.clone(), self.text.clone());
-        let spec = CollectionSpec { policy, template, text, settle: self.settle };
+        let spec = CollectionSpec { policy, template, text, settle: self.settle, inbox: self.inbox.clone() };
         match client.collection(&self.collection).await {
             Ok(found) if found.spec == spec => Ok(found),
             Ok(found) => Err(Error::Exists { name: found.name, policy: found.spec.policy }),

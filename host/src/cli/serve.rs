@@ -54,6 +54,9 @@ pub(super) struct Serve {
     /// it holds with what is there
     #[arg(long, default_value_t = REJOIN_WINDOW.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     rejoin_window: u64,
+    /// An origin whose pages may talk to this node from a browser, as in https://notes.example:8443
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
     #[command(flatten)]
     tls: TlsArguments,
     /// Write the log as JSON
@@ -186,6 +189,7 @@ impl Serve {
             reads: self.reads.into(),
             audit_one_in: self.audit_one_in,
             rejoin_window: Duration::from_secs(self.rejoin_window),
+            origins: self.origins.clone(),
             tls: self.tls.files(),
         })
     }

@@ -7,7 +7,7 @@ use skerry_model::ids::ScnExhausted;
 use skerry_model::{Ordinal, PluginDigest, Scn, VersionId};
 use skerry_store::{Batch, Direction, Limit, OrderedStore};
 
-use super::keys::{catalog, change, feed, head, plugin, version, watermark};
+use super::keys::{automerge, catalog, change, feed, head, plugin, version, watermark};
 use super::read;
 use super::record::{Applied, DocumentEffect, Documents, Effect, PushEffect, Record};
 use crate::catalog::Catalog;
@@ -181,6 +181,9 @@ fn install_documents(batch: &mut Batch, documents: &Documents, (scn, index): (Sc
 
 fn install_document(batch: &mut Batch, effect: &DocumentEffect, scn: Scn, index: u64, position: &mut u32) {
     let DocumentEffect { collection, key, epoch, .. } = effect;
+    if let Some(id) = &effect.automerge {
+        batch.put(automerge::key(id), automerge::encode(*collection, key));
+    }
     let mut previous = effect.expected;
     for (at, made) in effect.versions.iter().enumerate() {
         let id = VersionId { scn, ordinal: Ordinal { index, position: *position } };
@@ -242,6 +245,7 @@ mod tests {
             key: DocumentKey::new(key).unwrap(),
             epoch: Epoch::new(0),
             expected: None,
+            automerge: None,
             versions: (0..versions).map(|_| version()).collect(),
         };
         Documents { catalog: Catalog::default().version, documents: vec![effect], push: None }

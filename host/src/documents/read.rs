@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use skerry_channel::push::receiver::Watermark;
+use skerry_model::automerge_id::AutomergeId;
 use skerry_model::document::{SpliceMismatch, View};
 use skerry_model::engine::Delta;
 use skerry_model::{CollectionId, DocumentKey, Epoch, Origin, PluginDigest, VersionId};
@@ -10,7 +11,7 @@ use skerry_store::{Direction, KeyRange, Limit, OrderedStore};
 use super::keys::fold::Fold;
 use super::keys::head::{Head, Stored};
 use super::keys::version::{Body, Version};
-use super::keys::{self, change, fold, head, plugin, version, watermark};
+use super::keys::{self, automerge, change, fold, head, plugin, version, watermark};
 use crate::limits::{SPLICES_MAX, VIEW_WHOLE_BYTES};
 
 /// Why rows could not be read.
@@ -116,6 +117,14 @@ fn put_together(
         }
     }
     Err(Error::Missing { key: key.clone(), version: id })
+}
+
+/// The document that an Automerge id names, if it is in this shard.
+///
+/// # Errors
+/// [`Error`].
+pub fn automerge(rows: &dyn OrderedStore, id: &AutomergeId) -> Result<Option<(CollectionId, DocumentKey)>, Error> {
+    Ok(rows.get(&automerge::key(id))?.map(|row| automerge::decode(&row)).transpose()?)
 }
 
 /// The newest version of a document with its view, or `None` when there never was one.

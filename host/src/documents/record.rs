@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_tuple::{Deserialize_tuple, Serialize_tuple};
 use skerry_channel::change::Mark;
 use skerry_channel::push::receiver::Watermark;
+use skerry_model::automerge_id::AutomergeId;
 use skerry_model::engine::{Delta, Version as Seen};
 use skerry_model::{
     CatalogVersion, ClusterId, CollectionId, DocumentKey, Epoch, Incarnation, Origin, PluginDigest, Scn, Timeline,
@@ -19,7 +20,7 @@ use crate::catalog::Step;
 use crate::consensus::types::Command;
 
 /// The record format this version writes and reads.
-const FORMAT: u16 = 4;
+const FORMAT: u16 = 5;
 
 /// A record cannot be read; the log is damaged or was written by a later version.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,8 @@ pub struct DocumentEffect {
     pub epoch: Epoch,
     /// The version it was computed from; it applies only over that one.
     pub expected: Option<VersionId>,
+    /// The name under which clients of Automerge find it, with its first version.
+    pub automerge: Option<AutomergeId>,
     /// Its versions, in their order; at least one.
     pub versions: Vec<VersionEffect>,
 }

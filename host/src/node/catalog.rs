@@ -42,6 +42,8 @@ impl From<Error> for Problem {
             | Error::OlderStates { .. }
             | Error::NoTemplate { .. }
             | Error::NoSettling { .. }
+            | Error::NoInbox { .. }
+            | Error::InboxTaken { .. }
             | Error::IdUsed(_)
             | Error::OtherAddress { .. }
             | Error::NoNode(_) => Kind::Refused,

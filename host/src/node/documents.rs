@@ -9,14 +9,14 @@ use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_channel::message::{Push, Pushed};
 use skerry_model::engine::{Open, Settled, Settlement, Write};
 use skerry_model::limits::DOCUMENT_BYTES_MAX;
-use skerry_model::{CollectionName, NodeId};
+use skerry_model::{CollectionName, DocumentKey, NodeId};
 
 use super::Node;
 use super::shard::{Refused, Shard};
 use crate::catalog::{Catalog, Collection};
 use crate::consensus::network::message::{Lane, Request, Response};
 use crate::consensus::network::peers;
-use crate::documents::evaluate::{Subject, etag, storage_problem};
+use crate::documents::evaluate::{Subject, automerge_id, etag, storage_problem};
 use crate::documents::read::{self, Seen};
 use crate::limits::PROPOSAL_TIMEOUT;
 
@@ -28,7 +28,7 @@ impl Documents for Node {
         let collection = known(&catalog, &at.collection)?;
         let newest =
             read::newest(&shard.state.store(), collection.id, &at.key).map_err(|error| storage_problem(&error))?;
-        newest.and_then(|(_, seen)| self.read_of(&catalog, collection, seen)).ok_or_else(|| not_found(&at))
+        newest.and_then(|(_, seen)| self.read_of(&catalog, collection, &at.key, seen)).ok_or_else(|| not_found(&at))
     }
 
     async fn write(&self, at: Address, request: WriteRequest) -> Result<Written, Problem> {
@@ -49,7 +49,7 @@ impl Documents for Node {
         let newest = read::newest(&rows, collection.id, &at.key).map_err(|error| storage_problem(&error))?;
         let Some((_, seen)) = newest else { return Err(not_found(&at)) };
         let fallback = seen.version.fallback.clone();
-        let read = self.read_of(&catalog, &collection, seen).ok_or_else(|| not_found(&at))?;
+        let read = self.read_of(&catalog, &collection, &at.key, seen).ok_or_else(|| not_found(&at))?;
         let plugin = catalog.digest(&collection.policy).into_iter().collect();
         let (context, key) = (self.context(&shard), at.key.clone());
         let job = move || {
@@ -75,12 +75,19 @@ impl Node {
     }
 
     /// A version as an answer; `None` when it is a deletion.
-    pub(super) fn read_of(&self, catalog: &Catalog, collection: &Collection, seen: Seen) -> Option<Read> {
+    pub(super) fn read_of(
+        &self,
+        catalog: &Catalog,
+        collection: &Collection,
+        key: &DocumentKey,
+        seen: Seen,
+    ) -> Option<Read> {
         let stamp = Stamp {
             etag: etag(self.timeline(), seen.id, seen.version.plugin),
             scn: Some(format!("{}.{}", self.timeline(), seen.id.scn)),
             policy: catalog.describe(&collection.policy),
             state: State::Committed,
+            automerge: automerge_id(self.peers().founding().cluster, catalog, collection, key),
         };
         let (conflicts, fallback) = (seen.version.conflicts, seen.version.fallback);
         seen.view.map(|view| Read { view, stamp, conflicts, fallback })
@@ -194,6 +201,7 @@ fn size_of(write: &Write) -> usize {
             let noted = notes.iter().map(|(name, note)| name.len() + value_size(note));
             conflicts.iter().map(|(path, end)| path.len() + settled(end)).chain(noted).sum()
         }
+        Write::Merge(delta) => delta.0.len(),
         Write::Delete => 0,
     };
     size.min(2 * DOCUMENT_BYTES_MAX)

@@ -9,7 +9,7 @@ use skerry_api::documents::{Change, Stamp, State, Written};
 use skerry_api::problem::{Kind, Outcome, Problem};
 use skerry_channel::message::{Push, Pushed};
 use skerry_channel::push::receiver::{Judgement, judge};
-use skerry_model::{CollectionName, Ordinal, PluginDigest, VersionId};
+use skerry_model::{CollectionName, DocumentKey, Ordinal, PluginDigest, VersionId};
 
 use super::Node;
 use super::propose::Proposed;
@@ -102,6 +102,7 @@ impl Node {
     pub(super) fn context(&self, shard: &Shard) -> Context {
         Context {
             catalog: shard.state.catalog(),
+            cluster: self.0.peers.founding().cluster,
             shards: self.0.peers.founding().shards,
             timeline: self.timeline(),
             core: self.0.core.clone(),
@@ -149,7 +150,7 @@ impl Node {
     }
 
     /// Saves a document whole, so that the next load is short. Local, and nothing is lost without it.
-    async fn save_fold(&self, shard: &Shard, (collection, key): &Place, fold: Option<Fold>) {
+    pub(super) async fn save_fold(&self, shard: &Shard, (collection, key): &Place, fold: Option<Fold>) {
         let Some(fold) = fold else { return };
         let mut batch = skerry_store::Batch::new();
         batch.put(fold::key(*collection, key, skerry_model::Epoch::new(0)), fold::encode(&fold));
@@ -271,7 +272,7 @@ fn newest_positions(documents: &Documents) -> BTreeMap<Place, u32> {
     newest.collect()
 }
 
-fn panicked() -> Problem {
+pub(super) fn panicked() -> Problem {
     Problem::new(Kind::Internal, "loading the document failed in a way that is a bug; it is as it was")
 }
 
@@ -316,8 +317,8 @@ impl AppliedWrites<'_> {
         for answer in answers {
             let asked = waiting.next().expect("there is at most one answer for each request");
             let answer = answer.map(|pending| match pending.position {
-                Some(position) => self.written(pending, Some(id(position)), active),
-                None => self.written(pending, before, stored),
+                Some(position) => self.written(&place.1, pending, Some(id(position)), active),
+                None => self.written(&place.1, pending, before, stored),
             });
             let _ = asked.answer.send(answer.map_err(Refused::from));
         }
@@ -327,12 +328,19 @@ impl AppliedWrites<'_> {
         }
     }
 
-    fn written(&self, pending: Pending, version: Option<VersionId>, plugin: Option<PluginDigest>) -> Written {
+    fn written(
+        &self,
+        key: &DocumentKey,
+        pending: Pending,
+        version: Option<VersionId>,
+        plugin: Option<PluginDigest>,
+    ) -> Written {
         let stamp = version.filter(|_| pending.change != Change::Deleted).map(|version| Stamp {
             etag: etag(self.context.timeline, version, plugin),
             scn: Some(format!("{}.{}", self.context.timeline, version.scn)),
             policy: self.context.catalog.describe(&self.collection.policy),
             state: State::Committed,
+            automerge: self.context.automerge_id(self.collection, key),
         });
         tracing::trace!(collection = %self.name, change = ?pending.change, "a write was applied");
         Written { change: pending.change, stamp }

@@ -1,6 +1,7 @@
 //! A core node: its shards, and the way of every request to the leader that can take it.
 
 mod audit;
+pub(crate) mod automerge;
 mod catalog;
 mod deploy;
 mod documents;

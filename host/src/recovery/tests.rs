@@ -83,7 +83,7 @@ fn id(term: u64, index: u64) -> LogId {
 
 fn create(name: &str) -> Step {
     let (name, policy) = (name.parse().unwrap(), "strict".parse().unwrap());
-    Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false }
+    Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false, inbox: None }
 }
 
 fn step(version: u64, step: Step) -> Effect {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use skerry_model::automerge_id::Inbox;
 use skerry_model::policy::{Choice, Policy, World};
 use skerry_model::{ClusterId, CollectionName, DocumentKey, NodeId, PluginDigest, PluginName, ShardId, Term, Timeline};
 
@@ -22,6 +23,10 @@ pub struct CollectionSpec {
     /// Whether the core writes back, as ordinary changes, what was decided where writes met.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settle: bool,
+    /// Where documents go that clients of Automerge make under ids of their own: keys that begin like this. One collection
+    /// has one; fixed at creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<Inbox>,
 }
 
 /// Body of `POST /v1/collections/{c}/documents/{key}/conflicts`: how open conflicts end.

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use serde::{Deserialize, Serialize};
+use skerry_model::automerge_id::AutomergeId;
 use skerry_model::document::View;
 use skerry_model::engine::Write;
 use skerry_model::policy::Conflict;
@@ -90,6 +91,9 @@ pub struct Stamp {
     pub policy: String,
     /// `Skerry-State`: where the version has got to.
     pub state: State,
+    /// `Skerry-Automerge-Url`: what clients of Automerge open; none at an edge, and where the policy is of another engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automerge: Option<AutomergeId>,
 }
 
 /// How far a version has got.

@@ -149,6 +149,9 @@ fn version_headers(stamp: &Stamp) -> Result<HeaderMap, Problem> {
     if let Some(scn) = &stamp.scn {
         headers.insert(headers::SCN, header_value(&headers::SCN, scn)?);
     }
+    if let Some(id) = &stamp.automerge {
+        headers.insert(headers::AUTOMERGE_URL, header_value(&headers::AUTOMERGE_URL, &id.url())?);
+    }
     headers.insert(headers::POLICY, header_value(&headers::POLICY, &stamp.policy)?);
     headers.insert(
         headers::STATE,

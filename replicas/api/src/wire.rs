@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skerry_model::DocumentKey;
+use skerry_model::automerge_id::AutomergeId;
 
 use crate::documents::{Change, ETag, Written};
 use crate::problem::{Kind, Outcome, Problem};
@@ -17,6 +18,8 @@ pub(crate) mod headers {
     pub(crate) const POLICY: HeaderName = HeaderName::from_static("skerry-policy");
     /// How far the version has got.
     pub(crate) const STATE: HeaderName = HeaderName::from_static("skerry-state");
+    /// What clients of Automerge open.
+    pub(crate) const AUTOMERGE_URL: HeaderName = HeaderName::from_static("skerry-automerge-url");
     /// How many conflicts are open; left out when none is.
     pub(crate) const CONFLICTS: HeaderName = HeaderName::from_static("skerry-conflicts");
     /// Why the policy's plugin did not choose, percent-encoded where it is not plain ASCII.
@@ -82,11 +85,18 @@ pub(crate) struct WrittenBody {
     pub(crate) change: Change,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) etag: Option<ETag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) automerge_url: Option<String>,
 }
 
 impl From<&Written> for WrittenBody {
     fn from(written: &Written) -> Self {
-        Self { change: written.change, etag: written.stamp.as_ref().map(|stamp| stamp.etag.clone()) }
+        let stamp = written.stamp.as_ref();
+        Self {
+            change: written.change,
+            etag: stamp.map(|stamp| stamp.etag.clone()),
+            automerge_url: stamp.and_then(|stamp| stamp.automerge.as_ref()).map(AutomergeId::url),
+        }
     }
 }
 

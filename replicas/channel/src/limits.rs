@@ -30,5 +30,10 @@ pub const PULL_WAIT_MS_MAX: u32 = 30_000;
 /// Text of one refusal, in characters.
 pub const REFUSAL_CHARS_MAX: usize = 500;
 
+/// A name in a message of automerge-repo's protocol, in characters.
+pub const CLIENT_NAME_CHARS_MAX: usize = 200;
+/// Protocol versions that a client of automerge-repo's protocol names.
+pub const CLIENT_VERSIONS_MAX: usize = 16;
+
 const _: () = assert!(FRAME_INFLATED_BYTES_MAX >= PULL_BYTES_TARGET + HISTORY_BYTES_MAX + DOCUMENT_BYTES_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX > DOCUMENT_BYTES_MAX);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use skerry_model::automerge_id::Inbox;
 use skerry_model::document::View;
 use skerry_model::engine::{Delta, Version};
 use skerry_model::limits::{COLLECTIONS_MAX, TEXT_FIELDS_MAX};
@@ -344,4 +345,7 @@ pub struct Collection {
     /// Whether the core writes back what was decided.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settle: bool,
+    /// Where documents go that clients of Automerge make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<Inbox>,
 }

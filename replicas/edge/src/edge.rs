@@ -454,7 +454,7 @@ fn parts(options: EdgeOptions, headroom: Arc<Headroom>) -> Result<Parts, OpenErr
 }
 
 fn describe(collection: &message::Collection) -> Answer<Collection> {
-    let message::Collection { name, policy, plugin, template, text, settle, .. } = collection.clone();
+    let message::Collection { name, policy, plugin, template, text, settle, inbox, .. } = collection.clone();
     let template = template.map(|template| template.object()).transpose()?;
-    Ok(Collection { name, spec: CollectionSpec { policy, template, text, settle }, plugin })
+    Ok(Collection { name, spec: CollectionSpec { policy, template, text, settle, inbox }, plugin })
 }

@@ -1,6 +1,7 @@
 //! What every replica of Skerry agrees on: ids, documents, merge engines, policies, views, and the small traits through
 //! which time and randomness come (DESIGN.md, Words and Collections). Knows Automerge and no other crate of ours.
 
+pub mod automerge_id;
 pub mod document;
 pub mod engine;
 pub mod env;

@@ -19,6 +19,12 @@ pub const STATE_BYTES_MAX: usize = 16 << 20;
 pub const WRITERS_MAX: usize = 10_000;
 /// Conflicts of one document that are handed to a resolver; a document with more is viewed in the built-in order.
 pub const CONFLICTS_MAX: usize = 1_000;
+/// How far the time of a change from outside may lie ahead of the core's clock, in milliseconds; past it that counts.
+pub const CLIENT_AHEAD_MS_MAX: i64 = 60_000;
+/// What one write takes of the changes that a client of Automerge sends, in bytes beyond the last of them.
+pub const CLIENT_DELTA_BYTES: usize = 256 << 10;
+/// What one write takes of the changes that a client of Automerge sends.
+pub const CLIENT_DELTA_CHANGES: usize = 5_000;
 /// Changes in one delta that came from outside.
 pub const DELTA_CHANGES_MAX: usize = 10_000;
 /// The largest integer that RFC 8785 can carry without loss: 2^53 - 1.
@@ -39,3 +45,4 @@ pub const BRANCHES_MAX: usize = 64;
 pub const PLUGIN_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(HISTORY_BYTES_MAX > DOCUMENT_BYTES_MAX);
+const _: () = assert!(CLIENT_DELTA_CHANGES <= DELTA_CHANGES_MAX);

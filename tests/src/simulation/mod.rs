@@ -283,7 +283,7 @@ impl World {
     pub fn found(&mut self) -> Result<(), String> {
         let steps = REGISTERS.into_iter().chain(SHARED).map(|(name, policy)| {
             let name = CollectionName::new(name).expect("it is a valid name");
-            Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false }
+            Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false, inbox: None }
         });
         for step in steps {
             self.ask_until_done("the collections were made", move |node| {

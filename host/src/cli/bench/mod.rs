@@ -93,7 +93,13 @@ impl Bench {
         match client.collection(&self.collection).await {
             Ok(_) => Ok(()),
             Err(error) if error.problem().is_some_and(|problem| problem.kind == Kind::CollectionNotFound) => {
-                let spec = CollectionSpec { policy: Policy::Strict, template: None, text: Vec::new(), settle: false };
+                let spec = CollectionSpec {
+                    policy: Policy::Strict,
+                    template: None,
+                    text: Vec::new(),
+                    settle: false,
+                    inbox: None,
+                };
                 client.put_collection(&self.collection, &spec).await?;
                 Ok(())
             }

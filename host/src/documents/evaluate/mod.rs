@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use skerry_api::documents::ETag;
 use skerry_api::problem::{Outcome, Problem};
+use skerry_model::automerge_id::AutomergeId;
 use skerry_model::document::View;
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::state::{StateEngine, built_in};
 use skerry_model::engine::{self, Author, Engine};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy, Resolver};
-use skerry_model::{PluginDigest, Timeline, VersionId};
+use skerry_model::{ClusterId, DocumentKey, PluginDigest, Timeline, VersionId};
 
 use super::read;
 use crate::catalog::{Catalog, Collection};
@@ -25,7 +26,7 @@ use crate::catalog::{Catalog, Collection};
 pub use health::Health;
 pub use push::{PushEvaluation, check_changes, evaluate_push};
 pub use review::{diverges, review};
-pub use subject::Subject;
+pub use subject::{Subject, load_merge};
 pub use write::{Pending, WriteEvaluation, evaluate_writes};
 
 /// Where compiled plugins come from.
@@ -48,7 +49,9 @@ pub trait Resolvers: Send + Sync {
 pub struct Context {
     /// The catalog that the shard has reached.
     pub catalog: Arc<Catalog>,
-    /// How many shards the cluster has.
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// How many shards it has.
     pub shards: u16,
     /// The cluster's line of history.
     pub timeline: Timeline,
@@ -80,6 +83,12 @@ impl Context {
         })
     }
 
+    /// What clients of Automerge call a document; none where they cannot have it.
+    #[must_use]
+    pub fn automerge_id(&self, collection: &Collection, key: &DocumentKey) -> Option<AutomergeId> {
+        automerge_id(self.cluster, &self.catalog, collection, key)
+    }
+
     fn merge_policy(&self, policy: &Policy) -> Result<Arc<dyn MergePolicy>, Problem> {
         if let Some(built_in) = built_in(policy) {
             return Ok(built_in);
@@ -96,6 +105,18 @@ impl Context {
         let Some(digest) = self.catalog.digest(policy) else { return Ok(None) };
         self.resolvers.resolver(digest).map(Some).map_err(not_now)
     }
+}
+
+/// What clients of Automerge call a document; none where they cannot have it.
+#[must_use]
+pub fn automerge_id(
+    cluster: ClusterId,
+    catalog: &Catalog,
+    collection: &Collection,
+    key: &DocumentKey,
+) -> Option<AutomergeId> {
+    let is_theirs = catalog.engine(&collection.policy) == EngineKind::Json;
+    is_theirs.then(|| AutomergeId::of(cluster, collection.id, collection.inbox.as_ref(), key))
 }
 
 fn not_now(why: String) -> Problem {

@@ -11,6 +11,7 @@ use skerry_channel::message::{Push, Refusal, Verdict};
 use skerry_channel::push::receiver::Watermark;
 use skerry_model::engine::{Author, Delta, MergeDocument};
 use skerry_model::ids::shard_of;
+use skerry_model::limits::CLIENT_AHEAD_MS_MAX;
 use skerry_model::policy::{EngineKind, Resolver};
 use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use super::write::settled_view;
 use super::{Context, Subject, not_now};
 use crate::catalog::Collection;
 use crate::documents::record::{Documents, MergeEffect, PushEffect};
-use crate::limits::EDGE_AHEAD_MS_MAX;
 
 /// A document's place in a push.
 type Place = (CollectionId, DocumentKey);
@@ -229,7 +229,7 @@ impl DocumentPush<'_> {
     }
 
     fn latest_ms(&self) -> i64 {
-        i64::try_from(self.context.now_ms + EDGE_AHEAD_MS_MAX).unwrap_or(i64::MAX)
+        self.context.time_ms().saturating_add(CLIENT_AHEAD_MS_MAX)
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
     use skerry_channel::change::Chain;
     use skerry_model::ids::Nonce;
     use skerry_model::policy::{MergePolicy, Policy};
-    use skerry_model::{Incarnation, Origin, PluginDigest, ShardId, Timeline};
+    use skerry_model::{ClusterId, Incarnation, Origin, PluginDigest, ShardId, Timeline};
 
     use super::*;
     use crate::catalog::{Catalog, Step};
@@ -269,7 +269,14 @@ mod tests {
 
     fn create(name: &str) -> Step {
         let name = name.parse().unwrap();
-        Step::CreateCollection { name, policy: Policy::Lww, template: None, text: Vec::new(), settle: false }
+        Step::CreateCollection {
+            name,
+            policy: Policy::Lww,
+            template: None,
+            text: Vec::new(),
+            settle: false,
+            inbox: None,
+        }
     }
 
     /// What a shard that has come as far as `catalog` says to a change of this collection.
@@ -277,6 +284,7 @@ mod tests {
         let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes([1; 16]) };
         let context = Context {
             catalog: Arc::new(catalog.clone()),
+            cluster: ClusterId::from_bytes([1; 16]),
             shards: 1,
             timeline: Timeline::from_bytes([1; 16]),
             core: Author::new(Origin::core(), &incarnation),

@@ -2,15 +2,17 @@
 
 use skerry_api::documents::{Conditions, ETag, WriteRequest};
 use skerry_api::problem::Problem;
+use skerry_model::automerge_id::AutomergeId;
 use skerry_model::document::View;
 use skerry_model::engine::{Engine, MergeDocument, OpenConflicts, Write};
-use skerry_model::{CollectionId, DocumentKey, Epoch, PluginDigest, VersionId};
+use skerry_model::{CollectionId, DocumentKey, Epoch, PluginDigest};
 use skerry_store::OrderedStore;
 
 use super::{Context, chooser, etag, storage_problem};
 use crate::catalog::Collection;
 use crate::documents::keys::fold::Fold;
 use crate::documents::keys::head::{Head, Stored};
+use crate::documents::live::Live;
 use crate::documents::read;
 use crate::documents::record::{DocumentEffect, MergeEffect, VersionEffect};
 use crate::limits::{FOLD_DELTAS_MIN, VIEW_WHOLE_BYTES};
@@ -19,6 +21,8 @@ use crate::limits::{FOLD_DELTAS_MIN, VIEW_WHOLE_BYTES};
 pub struct Subject {
     collection_id: CollectionId,
     key: DocumentKey,
+    /// What clients of Automerge call it; none where they cannot have it.
+    automerge: Option<AutomergeId>,
     epoch: Epoch,
     head: Option<Head>,
     plugin: Option<PluginDigest>,
@@ -53,23 +57,20 @@ impl Subject {
         context: &Context,
         collection: &Collection,
         key: &DocumentKey,
-        live: Option<(VersionId, Box<dyn MergeDocument>)>,
+        live: Option<Live>,
     ) -> Result<(Self, Option<Fold>), Problem> {
         let newest = read::newest(rows, collection.id, key).map_err(|error| storage_problem(&error))?;
         let (head, seen) = newest.unzip();
         let (merge, fold) = match context.engine(collection)? {
             Some(engine) => {
-                let is_newest = |version| head.is_some_and(|head| head.version == version);
-                let live = live.filter(|(version, merge)| is_newest(*version) && merge.plugin() == engine.plugin());
-                let (merge, fold) = match live {
-                    Some((_, merge)) => (merge, None),
-                    None => load_merge(rows, &*engine, collection, key, head.as_ref())?,
-                };
+                let (merge, fold) = load_merge(rows, &*engine, collection, key, head.as_ref(), live)?;
                 (Some(merge), fold)
             }
             None => (None, None),
         };
-        Ok((Self::new(collection, key, head, seen, merge), fold))
+        let mut subject = Self::new(collection, key, head, seen, merge);
+        subject.automerge = context.automerge_id(collection, key);
+        Ok((subject, fold))
     }
 
     /// A strict document with no more than these writes have to know.
@@ -98,6 +99,7 @@ impl Subject {
         Self {
             collection_id: collection.id,
             key: key.clone(),
+            automerge: None,
             epoch: head.map_or(Epoch::new(0), |head| head.epoch),
             plugin: seen.as_ref().and_then(|seen| seen.version.plugin),
             fallback: seen.as_ref().and_then(|seen| seen.version.fallback.clone()),
@@ -225,6 +227,7 @@ impl Subject {
             key: self.key.clone(),
             epoch: self.epoch,
             expected: self.head.map(|head| head.version),
+            automerge: self.automerge.filter(|_| self.head.is_none()),
             versions,
         })
     }
@@ -239,15 +242,31 @@ fn is_replaced(head: &Head, writes: &[&WriteRequest]) -> bool {
     is_short && writes.iter().all(is_blind)
 }
 
-/// The merge document from its fold and deltas.
-fn load_merge(
+/// The merge document from the one in memory, where that is the same or a little older, else from its fold and deltas. Also
+/// gives a fold worth saving, when many deltas had to be read.
+///
+/// # Errors
+/// A problem when rows cannot be read.
+pub fn load_merge(
     rows: &dyn OrderedStore,
     engine: &dyn Engine,
     collection: &Collection,
     key: &DocumentKey,
     head: Option<&Head>,
+    live: Option<Live>,
 ) -> Result<(Box<dyn MergeDocument>, Option<Fold>), Problem> {
     let Some(head) = head else { return Ok((engine.empty(), None)) };
+    match live.filter(|(version, merge)| *version <= head.version && merge.plugin() == engine.plugin()) {
+        Some((version, merge)) if version == head.version => return Ok((merge, None)),
+        Some((version, mut merge)) if !engine.delta_is_everything() => {
+            let since = read::deltas(rows, collection.id, key, head, version);
+            for delta in since.map_err(|error| storage_problem(&error))? {
+                merge.merge(&delta)?;
+            }
+            return Ok((merge, None));
+        }
+        _ => {}
+    }
     if engine.delta_is_everything() {
         let mut document = engine.empty();
         let delta = read::newest_delta(rows, collection.id, key, head).map_err(|error| storage_problem(&error))?;

@@ -117,6 +117,9 @@ fn strict(context: &Context, subject: &mut Subject, write: &Write) -> Result<boo
         Write::Settle(_) => {
             return Err(Problem::new(Kind::Refused, "documents of policy strict have no conflicts to settle"));
         }
+        Write::Merge(_) => {
+            return Err(Problem::new(Kind::Refused, "documents of policy strict are not Automerge documents"));
+        }
     };
     let new = NewView { view, plugin: None, conflicts: 0, fallback: None };
     subject.push(&context.core.origin, context.time_ms(), new, None);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub mod automerge;
 pub mod catalog;
 pub mod change;
 pub mod feed;
@@ -30,6 +31,7 @@ enum Kind {
     Version = 0x11,
     Change = 0x12,
     Fold = 0x13,
+    Automerge = 0x14,
     Feed = 0x20,
     FeedFloor = 0x21,
     Watermark = 0x30,

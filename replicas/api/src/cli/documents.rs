@@ -45,6 +45,9 @@ pub struct Get {
     /// Print the version's ETag instead of the document
     #[arg(long)]
     etag: bool,
+    /// Print the URL under which clients of Automerge open the document, instead of it
+    #[arg(long, conflicts_with = "etag")]
+    automerge_url: bool,
 }
 
 impl Get {
@@ -56,6 +59,10 @@ impl Get {
         let read = patiently("reading", client.get(&self.at.address(), consistency(self.local))).await?;
         if self.etag {
             return Ok(output.line(&read.stamp.etag.0)?);
+        }
+        if self.automerge_url {
+            let id = read.stamp.automerge.ok_or_else(|| Error::NotAutomerge { policy: plain(&read.stamp.policy) })?;
+            return Ok(output.line(&id.url())?);
         }
         output.show(&read.view.object()?, pretty)?;
         if read.conflicts > 0 {

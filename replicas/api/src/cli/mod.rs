@@ -76,6 +76,14 @@ pub enum Error {
     /// Not a document.
     #[error(transparent)]
     Document(#[from] document::Error),
+    /// A document without a URL for clients of Automerge.
+    #[error(
+        "no URL for clients of Automerge: core nodes give them, for the policies lww and json and resolvers, not {policy}"
+    )]
+    NotAutomerge {
+        /// The policy of its collection.
+        policy: String,
+    },
     /// Standard output, or a file, does not take what is printed.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

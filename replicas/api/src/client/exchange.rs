@@ -139,6 +139,7 @@ impl Answer {
             scn: self.text(&headers::SCN)?.map(str::to_owned),
             policy: self.text(&headers::POLICY)?.ok_or_else(|| missing(headers::POLICY))?.to_owned(),
             state,
+            automerge: self.text(&headers::AUTOMERGE_URL)?.and_then(|url| url.parse().ok()),
         })
     }
 

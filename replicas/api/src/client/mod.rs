@@ -155,7 +155,7 @@ impl Client {
             }
         }
         let answer = self.send(request).await?;
-        let WrittenBody { change, etag } = answer.json()?;
+        let WrittenBody { change, etag, .. } = answer.json()?;
         Ok(Written { change, stamp: etag.map(|_| answer.stamp()).transpose()? })
     }
 

@@ -202,7 +202,13 @@ async fn collections_are_put_and_the_token_is_sent() {
     };
     let url = serve(Router::new().route("/v1/collections/items", put(echo))).await;
     let client = Client::new(&[url], Some("secret")).unwrap();
-    let spec = CollectionSpec { policy: Policy::Lww, template: None, text: vec!["/body".to_owned()], settle: false };
+    let spec = CollectionSpec {
+        policy: Policy::Lww,
+        template: None,
+        text: vec!["/body".to_owned()],
+        settle: false,
+        inbox: None,
+    };
     let collection = client.put_collection(&"items".parse().unwrap(), &spec).await.unwrap();
     assert_eq!(collection.spec, spec);
     assert!(!format!("{client:?}").contains("secret"));

@@ -79,6 +79,7 @@ impl Memory {
             Write::Put(object) => object,
             // What was done last, for a test to look at.
             Write::Operation(operation) => Map::from_iter([("operation".to_owned(), operation)]),
+            Write::Merge(_) => return Err(Problem::new(Kind::Refused, "no HTTP route makes one")),
             Write::Settle(settlement) => {
                 let settled = settlement.conflicts.into_iter().map(|(path, settled)| match settled {
                     Settled::Value(value) => (path, value),
@@ -125,7 +126,13 @@ fn etag(version: u64) -> ETag {
 
 fn stamp(version: u64) -> Stamp {
     let state = State::Committed;
-    Stamp { etag: etag(version), scn: Some(format!("t1.{version}")), policy: "plugin:stock".to_owned(), state }
+    Stamp {
+        etag: etag(version),
+        scn: Some(format!("t1.{version}")),
+        policy: "plugin:stock".to_owned(),
+        state,
+        automerge: None,
+    }
 }
 
 /// A refusal of a write, with what is known of its outcome.

@@ -39,6 +39,7 @@ mod tests {
             template: None,
             text: vec!["/body".to_owned()],
             settle: false,
+            inbox: None,
         };
         let catalog = Catalog { version: CatalogVersion::new(2), collections: vec![collection] };
         check_golden(&key(), "03");

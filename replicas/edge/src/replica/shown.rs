@@ -76,6 +76,7 @@ impl Shown {
             scn: published.map(|(version, home)| format!("{}.{}", home.timeline, version.scn)),
             policy: policy_text(&collection.policy, self.plugin),
             state: self.state,
+            automerge: None,
         })
     }
 

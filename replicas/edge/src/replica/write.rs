@@ -254,5 +254,9 @@ fn operation(write: &Write, seen: Option<&View>, fields: Option<&Map<String, Val
             Operation::Operate { operation: json(operation), texts }
         }
         Write::Settle(settlement) => Operation::Settle { settlement: json(settlement) },
+        Write::Merge(_) => {
+            let detail = "clients of Automerge are served by core nodes, not by edges";
+            return Err(Problem::new(Kind::NotWritableHere, detail));
+        }
     })
 }

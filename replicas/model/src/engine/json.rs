@@ -7,6 +7,7 @@
 //! | json/write.rs, splice.rs | a PUT, patch or splice into an Automerge transaction |
 //! | json/merge.rs, chunk.rs | changes from elsewhere |
 //! | json/walk.rs, choose.rs, ancestor.rs | what a reader sees, and conflicts |
+//! | json/sync.rs | the protocol of Automerge's own clients |
 //! | json/bytes.rs | versions, deltas and saved documents as bytes |
 
 mod ancestor;
@@ -18,6 +19,7 @@ mod limits;
 mod local;
 mod merge;
 mod splice;
+pub mod sync;
 mod table;
 mod walk;
 mod write;
@@ -46,6 +48,8 @@ use crate::policy::{Chooser, ConflictSet};
 
 /// The actor of every genesis change.
 const GENESIS_ACTOR: [u8; 16] = *b"skerry genesis 0";
+/// How long the actors of Automerge's own clients are, in bytes; those of replicas are longer.
+const CLIENT_ACTOR_BYTES: usize = 16;
 
 /// What a json collection's documents have in common; fixed when the collection is made.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -273,7 +277,7 @@ impl MergeDocument for JsonDocument {
     }
 
     fn merge_from(&mut self, delta: &Delta, author: &Author, latest_ms: i64) -> Result<Delta, Error> {
-        let sender = Sender { author, latest_ms };
+        let sender = Sender { author: Some(author), latest_ms };
         Ok(self.take(Changes::decode(delta)?, Some(sender))?.encode())
     }
 
@@ -309,6 +313,10 @@ impl MergeDocument for JsonDocument {
 
     fn open(&self, chooser: Chooser<'_>) -> Result<OpenConflicts, Error> {
         if self.exists() { choose::open(self.reader(None), chooser) } else { Ok(OpenConflicts::default()) }
+    }
+
+    fn as_json(&mut self) -> Option<&mut JsonDocument> {
+        Some(self)
     }
 
     fn save(&self) -> Bytes {

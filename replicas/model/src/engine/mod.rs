@@ -129,6 +129,8 @@ pub enum Write {
     Operation(Value),
     /// Open conflicts end.
     Settle(Settlement),
+    /// Changes that clients of Automerge made, under actors of their own.
+    Merge(Delta),
 }
 
 /// How open conflicts of a document end.
@@ -257,6 +259,11 @@ pub trait MergeDocument: Send {
     fn open(&self, chooser: Chooser<'_>) -> Result<OpenConflicts, Error> {
         let _ = chooser;
         Ok(OpenConflicts::default())
+    }
+
+    /// Itself in the json engine, for the protocol of Automerge's own clients; none in the other.
+    fn as_json(&mut self) -> Option<&mut json::JsonDocument> {
+        None
     }
 
     /// The whole document, for storage. Not canonical: compare versions instead.

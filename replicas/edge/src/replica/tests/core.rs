@@ -82,6 +82,7 @@ impl Core {
             template: None,
             text: Vec::new(),
             settle: false,
+            inbox: None,
         };
         self.catalog.collections.retain(|other| other.name != collection.name);
         self.catalog.collections.push(collection);

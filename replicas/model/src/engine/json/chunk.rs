@@ -12,6 +12,10 @@ use crate::engine::Error;
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const TYPE_CHANGE: u8 = 1;
+const TYPE_COMPRESSED: u8 = 2;
+/// Bits and probes of an entry in the Bloom filters of Automerge's sync protocol.
+const BLOOM_BITS: u64 = 10;
+const BLOOM_PROBES: u64 = 7;
 const HASH_BYTES: usize = 32;
 
 /// Column specifications: id << 4, deflated << 3, type.
@@ -37,6 +41,69 @@ pub(super) fn decode(chunk: &[u8]) -> Result<Change, Error> {
         return Err(malformed("it names its author, which only an actor's first change may"));
     }
     Ok(change)
+}
+
+/// A change chunk that Automerge has compressed.
+pub(super) struct Compressed<'a> {
+    /// Magic bytes and checksum, which is of the chunk as it was.
+    head: &'a [u8],
+    /// A raw DEFLATE stream.
+    pub(super) body: &'a [u8],
+}
+
+/// Looks whether a chunk is a compressed change; `None` for one of another type.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub(super) fn compressed(chunk: &[u8]) -> Result<Option<Compressed<'_>>, Error> {
+    let mut input = Input(chunk);
+    let head = input.take(MAGIC.len() + 4)?;
+    if !head.starts_with(&MAGIC) || input.take(1)? != [TYPE_COMPRESSED] {
+        return Ok(None);
+    }
+    if input.length()? != input.0.len() {
+        return Err(malformed("its length does not match its header"));
+    }
+    Ok(Some(Compressed { head, body: input.0 }))
+}
+
+impl Compressed<'_> {
+    /// The chunk as it was, around its inflated body.
+    pub(super) fn with(&self, inflated: &[u8]) -> Vec<u8> {
+        chunk(self.head, TYPE_CHANGE, inflated)
+    }
+}
+
+fn chunk(head: &[u8], kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut chunk = head.to_vec();
+    chunk.push(kind);
+    leb128::write::unsigned(&mut chunk, body.len() as u64).expect("memory takes every write");
+    chunk.extend_from_slice(body);
+    chunk
+}
+
+/// A summary of what a client has: a Bloom filter, as Automerge's sync protocol writes it.
+pub(super) struct Bloom;
+
+impl Bloom {
+    /// Checks that it is of the shape that every client writes: another would be looked through for as long as it likes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut input = Input(bytes);
+        let (_entries, bits, probes) = (input.unsigned()?, input.unsigned()?, input.unsigned()?);
+        if (bits, probes) != (BLOOM_BITS, BLOOM_PROBES) || input.0.is_empty() {
+            let reason = format!(
+                "its Bloom filter has {bits} bits and {probes} probes an entry, not {BLOOM_BITS} and {BLOOM_PROBES}"
+            );
+            return Err(Error::Malformed { what: "a sync message", reason });
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn malformed(reason: impl Into<String>) -> Error {
@@ -174,13 +241,18 @@ impl<'a> Input<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use automerge::transaction::Transactable;
     use automerge::{Automerge, ROOT};
 
     use super::*;
 
-    fn chunk() -> Vec<u8> {
+    /// A chunk of a type, around a body.
+    pub(in super::super) fn chunk_of(kind: u8, body: &[u8]) -> Vec<u8> {
+        chunk(&[&MAGIC[..], &[0; 4]].concat(), kind, body)
+    }
+
+    fn written() -> Vec<u8> {
         let mut document = Automerge::new();
         let mut transaction = document.transaction();
         for at in 0..40 {
@@ -192,12 +264,12 @@ mod tests {
 
     #[test]
     fn what_automerge_writes_is_taken() {
-        assert_eq!(decode(&chunk()).unwrap().len(), 40);
+        assert_eq!(decode(&written()).unwrap().len(), 40);
     }
 
     #[test]
     fn damage_is_refused() {
-        let chunk = chunk();
+        let chunk = written();
         for length in 0..chunk.len() {
             assert!(decode(&chunk[..length]).is_err(), "{length} bytes");
         }

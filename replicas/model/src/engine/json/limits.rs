@@ -15,6 +15,14 @@ pub(super) const ACTOR_BYTES_MAX: usize = 64;
 pub(super) const HISTORY_OPERATIONS_MAX: usize = HISTORY_BYTES_MAX;
 /// Operations that are handed to Automerge at once, beyond those of one change: it needs some 200 bytes for each.
 pub(super) const BATCH_OPERATIONS_MAX: usize = 1 << 18;
+/// Changes in one message of a client of Automerge, and such that wait for others.
+pub(super) const CLIENT_CHANGES_MAX: usize = 100_000;
+/// What the changes in one message of a client of Automerge take once they are inflated, in bytes.
+pub(super) const CLIENT_INFLATED_BYTES_MAX: usize = 2 * HISTORY_BYTES_MAX;
+/// Heads and changes asked for in one message of a client of Automerge.
+pub(super) const CLIENT_HASHES_MAX: usize = 10_000;
+/// Summaries of what a client of Automerge has in one message; clients write one.
+pub(super) const CLIENT_SUMMARIES_MAX: usize = 16;
 /// The largest operation counter. Automerge keeps counters in 32 bits; one change more always fits.
 pub(super) const COUNTER_MAX: u64 = u32::MAX as u64 - CHANGE_OPERATIONS_MAX as u64;
 /// How far a change from outside may count ahead of what is here: its writer may have seen changes that were refused.

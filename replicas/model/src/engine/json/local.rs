@@ -64,6 +64,7 @@ impl JsonDocument {
             Write::Patch(other) => Cow::Owned(document::check(other.clone())?),
             Write::Settle(settlement) => return self.settle(settlement, context),
             Write::Operation(operation) => return self.splice(operation, &base, !current, context),
+            Write::Merge(delta) => return self.take_from_client(delta, context.time_ms),
         };
         let heads = (!current).then_some(&*base.heads);
         let unwritten = self.is_unwritten(&base.heads);
@@ -235,7 +236,7 @@ impl JsonDocument {
         if !must_show {
             return Ok(Written::Nothing);
         }
-        self.document.set_actor(ActorId::from(context.author.actor));
+        self.document.set_actor(actor.clone());
         Ok(Written::Change(self.document.empty_commit(options())))
     }
 
@@ -257,12 +258,16 @@ impl JsonDocument {
     }
 
     /// The actor of a write. An actor's changes form a line, so a write at heads that do not cover the author's last
-    /// change needs another one: the author's sixteen bytes and a number. (Automerge would put bytes of its own first.)
+    /// change needs another one: the author's sixteen bytes and a number. (Automerge would put bytes of its own first.) So
+    /// none is as long as the actors of Automerge's own clients.
     fn actor(&self, context: &WriteContext<'_>, heads: Option<&[ChangeHash]>) -> ActorId {
         let author = context.author.actor;
         let later = heads.map(|heads| self.document.get_changes_meta(heads)).unwrap_or_default();
-        let numbered =
-            |number: u32| if number == 0 { author.to_vec() } else { [&author[..], &number.to_be_bytes()].concat() };
+        let numbered = |number: u32| {
+            let bytes = number.to_be_bytes();
+            let significant = bytes.len() - bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
+            [&author[..], &bytes[bytes.len() - significant..]].concat()
+        };
         let is_free = |actor: &Vec<u8>| later.iter().all(|change| change.actor.to_bytes() != actor);
         let actor = (0..=u32::MAX).map(numbered).find(is_free);
         ActorId::from(actor.expect("a document has fewer changes than there are numbers"))

@@ -10,9 +10,9 @@ use super::bytes::{Changes, Corrections};
 use super::chunk::{self, malformed};
 use super::limits::{BATCH_OPERATIONS_MAX, COUNTER_GAP_MAX, COUNTER_MAX, MEASURE_EVERY_BYTES};
 use super::walk::{Order, milliseconds, within_json};
-use super::{JsonDocument, Last};
-use crate::engine::{Author, Error};
-use crate::limits::DELTA_CHANGES_MAX;
+use super::{CLIENT_ACTOR_BYTES, GENESIS_ACTOR, JsonDocument, Last};
+use crate::engine::{Author, Delta, Error};
+use crate::limits::{CLIENT_AHEAD_MS_MAX, DELTA_CHANGES_MAX};
 
 /// Runs a part of Automerge that may panic on crafted input. What it worked on is thrown away after a panic.
 pub(super) fn guarded<T>(what: &'static str, work: impl FnOnce() -> T) -> Result<T, Error> {
@@ -23,7 +23,8 @@ pub(super) fn guarded<T>(what: &'static str, work: impl FnOnce() -> T) -> Result
 /// Who sent changes that are not trusted, and the latest time that counts.
 #[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
-    pub(super) author: &'a Author,
+    /// Whose every change has to be; none for a client of Automerge, which also hands on what others like it wrote.
+    pub(super) author: Option<&'a Author>,
     pub(super) latest_ms: i64,
 }
 
@@ -69,6 +70,17 @@ impl JsonDocument {
         Ok(Changes { chunks, deletes: if revealed { vec![heads_now] } else { Vec::new() }, corrections })
     }
 
+    /// Takes changes that a client of Automerge has sent.
+    ///
+    /// # Errors
+    /// [`Error`]; the document is as it was.
+    pub(super) fn take_from_client(&mut self, delta: &Delta, now_ms: i64) -> Result<Option<Changes>, Error> {
+        let sender = Sender { author: None, latest_ms: now_ms.saturating_add(CLIENT_AHEAD_MS_MAX) };
+        let Changes { chunks, .. } = Changes::decode(delta)?;
+        let taken = self.take(Changes { chunks, ..Changes::default() }, Some(sender))?;
+        Ok((!taken.is_empty()).then_some(taken))
+    }
+
     /// Whether some delete saw everything. The heads have nothing above them, so it saw all when it names them all.
     fn covered(&self, deletes: &[Vec<ChangeHash>], heads: &[ChangeHash]) -> bool {
         !self.is_unwritten(heads) && deletes.iter().any(|saw| heads.iter().all(|head| saw.contains(head)))
@@ -95,7 +107,10 @@ impl JsonDocument {
                 continue;
             }
             if let Some(sender) = sender {
-                check_sender(&change, sender.author)?;
+                match sender.author {
+                    Some(author) => check_sender(&change, author)?,
+                    None => check_client(&change)?,
+                }
                 extent = extent.plus(0, change.len());
                 extent.check(0)?;
             }
@@ -186,6 +201,22 @@ fn refused(error: AutomergeError) -> Error {
         }
         error => malformed(error.to_string()),
     }
+}
+
+/// Whether a client of Automerge can have written this change: nobody writes under the actor of a replica but itself.
+fn check_client(change: &Change) -> Result<(), Error> {
+    let actor = change.actor_id();
+    let found = actor.to_bytes().len();
+    if found != CLIENT_ACTOR_BYTES {
+        let actor = actor.to_hex_string();
+        return Err(malformed(format!(
+            "its actor {actor} has {found} bytes, those of clients have {CLIENT_ACTOR_BYTES}"
+        )));
+    }
+    if actor.to_bytes() == GENESIS_ACTOR {
+        return Err(malformed("its actor is the one of what collections start from"));
+    }
+    Ok(())
 }
 
 /// Whether the sender wrote this change itself.

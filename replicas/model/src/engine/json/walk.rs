@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::ancestor::Common;
 use super::bytes::Corrections;
 use super::limits::CANDIDATE_BYTES_MAX;
-use super::table;
+use super::{CLIENT_ACTOR_BYTES, table};
 use crate::document;
 use crate::engine::Error;
 use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, INTEGER_MAX};
@@ -182,7 +182,11 @@ impl<'a> Reader<'a> {
         let corrected = self.corrections.get(&change.hash).copied();
         Writer {
             hash: change.hash,
-            origin: change.message.as_deref().map_or_else(|| change.actor.to_hex_string(), str::to_owned),
+            origin: match change.message.as_deref() {
+                // Clients of Automerge write into messages what they like.
+                Some(replica) if change.actor.to_bytes().len() > CLIENT_ACTOR_BYTES => replica.to_owned(),
+                _ => change.actor.to_hex_string(),
+            },
             sequence: change.seq,
             time: corrected.unwrap_or_else(|| milliseconds(change.timestamp)),
         }

@@ -175,7 +175,7 @@ impl MergeDocument for StateDocument {
             }
             Write::Delete if deleted => return Ok(None),
             Write::Delete => self.bounded(self.state_or_empty()?, seen.clone(), seen)?,
-            Write::Put(_) | Write::Patch(_) | Write::Settle(_) => {
+            Write::Put(_) | Write::Patch(_) | Write::Settle(_) | Write::Merge(_) => {
                 let reason =
                     "documents of this policy take operations, at …/operations, and no whole documents or patches";
                 return Err(Error::Refused { reason: reason.to_owned() });

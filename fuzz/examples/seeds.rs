@@ -350,7 +350,7 @@ fn messages() -> Result<[Answer; 6], Box<dyn Error>> {
         plugin: None,
         conflicts: 1,
         fallback: Some("it trapped".to_owned()),
-        merge: Some(MergeState { deltas: vec![Delta(Bytes::from_static(b"delta"))], seen: Version::default() }),
+        merge: Some(MergeState { deltas: vec![Delta(Bytes::from_static(b"delta"))], seen: Some(Version::default()) }),
     };
     let batch = Batch {
         from: cursor(Position::Start),

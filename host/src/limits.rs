@@ -199,6 +199,8 @@ const _: () = assert!(NODE_FRAME_BYTES_MAX > SNAPSHOT_CHUNK_BYTES + RECORD_BYTES
 const _: () = assert!(SNAPSHOT_STALL_TIMEOUT.as_secs() > SNAPSHOT_INSTALL_TIMEOUT.as_secs());
 const _: () = assert!(RECORD_BYTES_MAX > skerry_model::limits::HISTORY_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX as usize == skerry_channel::limits::SHARDS_MAX);
+/// Documents of a push that are judged on one thread at least, where there are as many.
+pub const PUSH_PART_DOCUMENTS_MIN: usize = 64;
 /// Clients of Automerge that a node has connections with.
 pub const CLIENTS_MAX: usize = 1_024;
 /// A message of a client of Automerge, in bytes.

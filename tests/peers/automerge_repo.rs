@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use skerry_tests::processes::{Binaries, Cluster, Edge, http, metrics, until};
 
-const BINARIES: Binaries =
+pub(super) const BINARIES: Binaries =
     Binaries { skerry: env!("CARGO_BIN_EXE_skerry-under-test"), edge: env!("CARGO_BIN_EXE_skerry-edge-under-test") };
 
 /// A folder with the packages that clients run on.

@@ -5,6 +5,12 @@ mod automerge_repo;
 #[cfg(test)]
 mod counted;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod friends;
+#[cfg(test)]
 mod pouchdb;
 #[cfg(test)]
 mod skerry;

@@ -1,6 +1,8 @@
 //! The same steps as the peers', with an edge and a core node.
 
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,22 +31,56 @@ impl Step {
 }
 
 /// Release builds: `SKERRY_BINARY`, and `skerry-edge` beside it.
-fn binaries() -> Binaries {
+pub(super) fn binaries() -> Binaries {
     let skerry = std::env::var("SKERRY_BINARY").expect("SKERRY_BINARY names a release build of skerry");
     let edge = Path::new(&skerry).with_file_name("skerry-edge").display().to_string();
     Binaries { skerry: skerry.leak(), edge: edge.leak() }
 }
 
-/// Documents of about 200 bytes, a line for each.
+const WORDS: &str = "amber basin candle delta ember fallow garnet harbor island juniper kettle lantern meadow nectar orchard \
+                     pebble quarry ripple saddle timber upland velvet willow yonder zephyr anchor breeze copper drift \
+                     engine forest granite hollow ivory jasmine kernel ledger marble notion oyster parcel quiver ribbon \
+                     signal tunnel umber valley wander yellow zenith";
+
+/// The bytes of a document with its key, as JSON.
+const DOCUMENT_BYTES: usize = 200;
+
+/// A document like those of `pouchdb/pouchdb.mjs`: notes of words, with its key 200 bytes as JSON.
+fn document(words: &[&str], name: &str, number: usize) -> (String, Value) {
+    let number = u32::try_from(number).unwrap();
+    let letter = u32::from(name.as_bytes()[0]);
+    let mut state = ((number + 1).wrapping_mul(0x9e37_79b1) ^ letter.wrapping_mul(0x85eb_ca6b)).max(1);
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    (0..4).for_each(|_| {
+        random();
+    });
+    let key = format!("{name}-{number:09}");
+    let word = words[random() as usize % words.len()];
+    let created = 1_700_000_000_000 + u64::from(number) * 1_000 + u64::from(random() % 1_000);
+    let done = random().is_multiple_of(2);
+    let token = format!("{:08x}{:08x}", random(), random());
+    let of = |text: &str| json!({ "type": "note", "owner": word, "created": created, "done": done, "token": token, "text": text });
+    let room = DOCUMENT_BYTES - of("").to_string().len() - format!("\"_id\":\"{key}\",").len();
+    let mut text = String::new();
+    while text.len() < room {
+        text.push_str(if text.is_empty() { "" } else { " " });
+        text.push_str(words[random() as usize % words.len()]);
+    }
+    (key, of(&text[..room]))
+}
+
+/// Documents in a file, a line for each.
 fn documents(folder: &Path, name: &str, count: usize) -> PathBuf {
+    let words: Vec<_> = WORDS.split_whitespace().collect();
     let mut lines = String::new();
     for number in 0..count {
-        let value = json!({
-            "name": format!("{name} {number}"), "price": number % 997, "remaining": number % 89,
-            "place": format!("shelf {} of hall {}", number % 331, number % 17),
-            "note": format!("{:016x}{:016x}{:016x}", number * 7919, number * 104_729, number * 1_299_709),
-        });
-        writeln!(lines, "{}", json!({ "key": format!("{name}-{number:07}"), "value": value })).unwrap();
+        let (key, value) = document(&words, name, number);
+        writeln!(lines, "{}", json!({ "key": key, "value": value })).unwrap();
     }
     let file = folder.join(format!("{name}.ndjson"));
     std::fs::write(&file, lines).unwrap();
@@ -62,29 +98,35 @@ fn waits(edge: &Edge, what: &str, holds: impl Fn(&Value) -> bool) -> Duration {
     began.elapsed()
 }
 
-/// How long a sync takes that finds nothing: the middle of five.
+/// How long a sync takes that finds nothing: the middle of some, asked for on one connection.
 fn in_sync(edge: &Edge, proxy: &Counted, step: &str) -> Step {
+    const TIMES: u64 = 25;
     proxy.take();
-    let mut times: Vec<_> = (0..5)
+    let mut connection = TcpStream::connect(edge.url().trim_start_matches("http://")).unwrap();
+    connection.set_nodelay(true).unwrap();
+    let request = b"POST /v1/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
+    let mut times: Vec<_> = (0..TIMES)
         .map(|_| {
             let began = Instant::now();
-            let (status, _) = http(&format!("{}/v1/sync", edge.url()), "POST", None).unwrap();
-            assert_eq!(status, 200);
+            connection.write_all(request).unwrap();
+            let mut answer = [0; 4_096];
+            let length = connection.read(&mut answer).unwrap();
+            assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
             began.elapsed()
         })
         .collect();
     let (up, down) = proxy.take();
     times.sort_unstable();
-    Step::new(step, times[2], (up / 5, down / 5))
+    Step::new(step, times[times.len() / 2], (up / TIMES, down / TIMES))
 }
 
 #[expect(clippy::disallowed_methods, reason = "an idle process is one that was left alone for a while")]
-fn settle_down() {
+pub(super) fn settle_down() {
     std::thread::sleep(Duration::from_secs(5));
 }
 
 /// Memory that a process has, in bytes.
-fn resident(process: u32) -> u64 {
+pub(super) fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10

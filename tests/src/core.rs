@@ -1,7 +1,6 @@
 //! A core without sockets and without Raft: the real evaluation, records, application and feed over simulated storage,
 //! one log per shard.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skerry_api::documents::{Address, WriteRequest};
@@ -11,7 +10,9 @@ use skerry_channel::push::receiver::{Judgement, judge};
 use skerry_host::catalog::{Catalog, Step};
 use skerry_host::consensus::state_machine::Progress;
 use skerry_host::documents::apply::apply;
-use skerry_host::documents::evaluate::{Context, Resolvers, Subject, check_changes, evaluate_push, evaluate_writes};
+use skerry_host::documents::evaluate::{
+    Context, Resolvers, Subject, by_document, check_changes, evaluate_push, evaluate_writes, judge_documents,
+};
 use skerry_host::documents::keys::header::{self, Header};
 use skerry_host::documents::read;
 use skerry_host::documents::record::{Applied, Documents, Effect, Record};
@@ -19,7 +20,7 @@ use skerry_host::replication::feed::Feed;
 use skerry_model::document::View;
 use skerry_model::engine::{Author, Write};
 use skerry_model::ids::shard_of;
-use skerry_model::{ClusterId, Incarnation, Nonce, Origin, Scn, Timeline};
+use skerry_model::{ClusterId, DocumentKey, Incarnation, Nonce, Origin, Scn, Timeline};
 use skerry_store::simulated::Disk;
 use skerry_store::{Keyspace, StateDb};
 
@@ -123,16 +124,15 @@ impl Core {
             Judgement::Take(end) => end,
             Judgement::Answer(answer) => return answer,
         };
-        let mut subjects = BTreeMap::new();
-        let changes = check_changes(&context, push).expect("its catalog is never behind");
-        for change in changes.iter().flatten() {
-            let (_, collection) = context.catalog.collection_by_id(change.collection).expect("it was just found");
-            let loaded = Subject::load(&*shard.rows, &context, collection, &change.key, None);
-            let (subject, _) = loaded.expect("simulated storage works");
-            subjects.insert((change.collection, change.key.clone()), subject);
-        }
-        let evaluated =
-            evaluate_push(&context, known.as_ref(), push, end, changes, subjects).expect("the resolver runs");
+        let (changes, refused) = by_document(check_changes(&context, push).expect("its catalog is never behind"));
+        let load = |((id, key), changes): ((_, DocumentKey), _)| {
+            let (_, collection) = context.catalog.collection_by_id(id).expect("it was just found");
+            let loaded = Subject::load(&*shard.rows, &context, collection, &key, None);
+            (loaded.expect("simulated storage works").0, changes)
+        };
+        let documents = changes.into_iter().map(load).collect();
+        let judged = judge_documents(&context, push, documents).expect("the resolver runs");
+        let evaluated = evaluate_push(&context, known.as_ref(), push, end, vec![refused, judged]);
         let effect = evaluated.documents.push.clone().expect("a push moves its watermark");
         shard.propose(self.now_ms, Effect::Documents(vec![evaluated.documents]));
         Pushed::Judged { mark: effect.watermark.mark, verdicts: effect.watermark.verdicts }
@@ -148,7 +148,7 @@ impl Core {
         for (shard, cursor) in self.shards.iter().zip(&pull.cursors) {
             let (index, header, catalog) = (shard.index, &shard.header, shard.catalog.version);
             let progress = Progress { index, scn: header.scn, catalog, effects: header.effects };
-            let feed = Feed { rows: &*shard.rows, catalog: &shard.catalog, progress };
+            let feed = Feed::new(&*shard.rows, &shard.catalog, progress);
             let manifest = pull.manifests.iter().find(|manifest| manifest.shard == cursor.shard);
             if feed.reaches(cursor).expect("simulated storage works") {
                 batches.extend(feed.batch(cursor, &pull.subscription, manifest).expect("simulated storage works"));

@@ -174,7 +174,10 @@ impl Node {
             // Taken before the reads, so that nothing applied in between is slept through.
             let mut progress: Vec<_> = self.shards().iter().map(|shard| shard.state.watch()).collect();
             progress.iter_mut().for_each(|progress| drop(progress.borrow_and_update()));
-            let (batches, too_old) = self.batches_aside(&pull).await?;
+            let (batches, too_old) = match self.has_all(&pull)? {
+                true => (Vec::new(), Vec::new()),
+                false => self.batches_aside(&pull).await?,
+            };
             let catalog = self.newest_local_catalog();
             let catalog = (catalog.version > pull.catalog).then(|| catalog.for_edges());
             if !batches.is_empty() || catalog.is_some() || !too_old.is_empty() {
@@ -196,6 +199,19 @@ impl Node {
         catalogs.max_by_key(|catalog| catalog.version).expect("a cluster has at least one shard")
     }
 
+    /// Whether an edge plainly has all there is here.
+    fn has_all(&self, pull: &Pull) -> Result<bool, Problem> {
+        for (shard, cursor) in self.shards().iter().zip(&pull.cursors) {
+            let progress = shard.state.progress();
+            let (rows, catalog) = (shard.state.store(), shard.state.catalog());
+            let ends = Feed::new(&rows, &catalog, progress).ends_at(cursor).map_err(|error| storage_problem(&error))?;
+            if !ends {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads batches off the tokio workers.
     async fn batches_aside(&self, pull: &Pull) -> Result<(Vec<message::Batch>, Vec<Cursor>), Problem> {
         let (node, pull) = (self.clone(), pull.clone());
@@ -214,7 +230,8 @@ impl Node {
             // The progress first: rows beyond it may be there, and are left for the next batch.
             let progress = shard.state.progress();
             let catalog = shard.state.catalog();
-            let feed = Feed { rows: &shard.state.store(), catalog: &catalog, progress };
+            let rows = shard.state.store();
+            let feed = Feed::new(&rows, &catalog, progress);
             let manifest = pull.manifests.iter().find(|manifest| manifest.shard == cursor.shard);
             let batch = feed.batch(cursor, &pull.subscription, manifest).map_err(|error| storage_problem(&error))?;
             // Asked last: what goes from the feed while it is read is not left out of what was read.

@@ -214,6 +214,20 @@ pub fn deltas(
     Ok(deltas)
 }
 
+/// The deltas of a document's newest version.
+///
+/// # Errors
+/// [`Error`].
+pub fn deltas_of(
+    rows: &dyn OrderedStore,
+    collection: CollectionId,
+    key: &DocumentKey,
+    head: &Head,
+) -> Result<Vec<Delta>, Error> {
+    let row = rows.get(&change::key(collection, key, head.epoch, head.version))?;
+    Ok(row.map(|row| change::decode(&row)).transpose()?.unwrap_or_default())
+}
+
 /// The last delta of a document's newest version: where each holds everything, the document.
 ///
 /// # Errors

@@ -17,14 +17,14 @@ use super::shard::{Refused, Shard, Waiting};
 use super::slots::Place;
 use crate::catalog::Collection;
 use crate::documents::evaluate::{
-    Context, Pending, PushEvaluation, Subject, WriteEvaluation, check_changes, etag, evaluate_push, evaluate_writes,
-    storage_problem,
+    ByDocument, Context, Judged, Pending, PushEvaluation, Subject, WriteEvaluation, by_document, check_changes, etag,
+    evaluate_push, evaluate_writes, judge_documents, storage_problem,
 };
 use crate::documents::keys::fold;
 use crate::documents::keys::fold::Fold;
 use crate::documents::read;
 use crate::documents::record::Documents;
-use crate::limits::{EVALUATED_INLINE_BYTES_MAX, EVALUATIONS_MAX};
+use crate::limits::{EVALUATED_INLINE_BYTES_MAX, EVALUATION_THREADS, EVALUATIONS_MAX, PUSH_PART_DOCUMENTS_MIN};
 
 impl Node {
     /// Works on a document's queue until it is empty.
@@ -192,40 +192,15 @@ impl Node {
                 }
             };
             let context = self.context(shard);
-            let changes = check_changes(&context, push)?;
-            let places = changes.iter().flatten().map(|change| (change.collection, change.key.clone())).collect();
-            let _slots = self.0.slots.hold_all(&places).await;
-            let live: BTreeMap<Place, _> = places
-                .into_iter()
-                .map(|place| {
-                    let live = self.0.live.take(place.0, &place.1);
-                    (place, live)
-                })
-                .collect();
-            let collections = live.iter().filter_map(|((id, _), _)| context.catalog.collection_by_id(*id));
-            let plugins =
-                collections.filter_map(|(_, collection)| context.catalog.digest(&collection.policy)).collect();
-            let (rows, batch) = (shard.state.store(), push.clone());
-            let job = {
-                let context = context.clone();
-                move || {
-                    let mut subjects = BTreeMap::new();
-                    let mut folds = Vec::new();
-                    for (place, live) in live {
-                        let (_, collection) =
-                            context.catalog.collection_by_id(place.0).expect("check_changes has found it");
-                        let (subject, fold) = Subject::load(&rows, &context, collection, &place.1, live)?;
-                        folds.push((place.clone(), fold));
-                        subjects.insert(place, subject);
-                    }
-                    Ok((evaluate_push(&context, known.as_ref(), &batch, end, changes, subjects)?, folds))
-                }
-            };
-            let computed = self.compute_in_turn(plugins, job).await;
-            let (PushEvaluation { documents, subjects }, folds) = computed.unwrap_or_else(|| Err(panicked()))?;
-            for (place, fold) in folds {
-                self.save_fold(shard, &place, fold).await;
+            let (changes, refused) = by_document(check_changes(&context, push)?);
+            let _slots = self.0.slots.hold_all(&changes.keys().cloned().collect()).await;
+            let parts: Vec<_> =
+                parts(changes).into_iter().map(|part| self.judge_part(shard, &context, push, part)).collect();
+            let mut judged = vec![refused];
+            for part in futures::future::join_all(parts).await {
+                judged.push(part?);
             }
+            let PushEvaluation { documents, subjects } = evaluate_push(&context, known.as_ref(), push, end, judged);
             let effect = documents.push.clone().expect("a push moves its watermark");
             let newest = newest_positions(&documents);
             if let Proposed::Installed(first) = self.propose_documents(shard, documents).await? {
@@ -235,6 +210,40 @@ impl Node {
         }
         let detail = "the documents change too fast: try again";
         Err(Problem::unavailable(Outcome::NotProposed, detail).into())
+    }
+
+    /// Judges the changes of some documents of a push, off the tokio workers.
+    async fn judge_part(
+        &self,
+        shard: &Arc<Shard>,
+        context: &Context,
+        push: &Push,
+        part: ByDocument,
+    ) -> Result<Judged, Problem> {
+        let collections = part.keys().filter_map(|(id, _)| context.catalog.collection_by_id(*id));
+        let plugins = collections.filter_map(|(_, collection)| context.catalog.digest(&collection.policy)).collect();
+        let taken = |(place, changes): (Place, _)| {
+            let live = self.0.live.take(place.0, &place.1);
+            (place, live, changes)
+        };
+        let documents: Vec<_> = part.into_iter().map(taken).collect();
+        let (rows, batch, context) = (shard.state.store(), push.clone(), context.clone());
+        let job = move || {
+            let (mut loaded, mut folds) = (Vec::with_capacity(documents.len()), Vec::new());
+            for (place, live, changes) in documents {
+                let (_, collection) = context.catalog.collection_by_id(place.0).expect("check_changes has found it");
+                let (subject, fold) = Subject::load(&rows, &context, collection, &place.1, live)?;
+                folds.extend(fold.map(|fold| (place, fold)));
+                loaded.push((subject, changes));
+            }
+            Ok((judge_documents(&context, &batch, loaded)?, folds))
+        };
+        let computed = self.compute_in_turn(plugins, job).await;
+        let (judged, folds) = computed.unwrap_or_else(|| Err(panicked()))?;
+        for (place, fold) in folds {
+            self.save_fold(shard, &place, Some(fold)).await;
+        }
+        Ok(judged)
     }
 
     /// Puts the documents of an applied push back into memory, at the versions they now have.
@@ -248,6 +257,19 @@ impl Node {
             }
         }
     }
+}
+
+/// A push in parts of about as many documents, one for each thread that evaluates, where they are worth it.
+fn parts(documents: ByDocument) -> Vec<ByDocument> {
+    let size = documents.len().div_ceil(EVALUATION_THREADS).max(PUSH_PART_DOCUMENTS_MIN);
+    let mut parts = Vec::new();
+    for (at, document) in documents.into_iter().enumerate() {
+        if at % size == 0 {
+            parts.push(ByDocument::new());
+        }
+        parts.last_mut().expect("there is one by now").insert(document.0, document.1);
+    }
+    parts
 }
 
 /// A place that stands for a replica's pushes to one shard: no collection has the id 0.

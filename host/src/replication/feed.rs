@@ -1,18 +1,22 @@
 //! Pull, the core's side: batches from a cursor on. First a compact copy of the live documents in the order of keys,
 //! then what changed, in the order of the feed and only up to what is resolved.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_channel::limits::{PULL_BYTES_TARGET, PULL_DOCUMENTS_MAX};
 use skerry_channel::message::{Batch, Document, Manifest, MergeState};
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::subscription::Subscription;
+use skerry_model::engine::json::JsonEngine;
+use skerry_model::engine::{Delta, Engine as _, Version};
 use skerry_model::policy::EngineKind;
 use skerry_model::{CollectionId, DocumentKey, Ordinal, Scn, VersionId};
 use skerry_store::{Direction, Limit, OrderedStore};
 
 use crate::catalog::Catalog;
 use crate::consensus::state_machine::Progress;
+use crate::documents::evaluate::json_engine;
 use crate::documents::keys::head::Head;
 use crate::documents::keys::{feed, head, version};
 use crate::documents::read::{self, Error};
@@ -26,6 +30,16 @@ pub struct Feed<'a> {
     pub catalog: &'a Catalog,
     /// How far it has come: everything at or below its SCN is resolved.
     pub progress: Progress,
+    /// Engines of the json collections that were met.
+    engines: RefCell<BTreeMap<CollectionId, Option<JsonEngine>>>,
+}
+
+impl<'a> Feed<'a> {
+    /// A shard's feed, as far as it has come.
+    #[must_use]
+    pub fn new(rows: &'a dyn OrderedStore, catalog: &'a Catalog, progress: Progress) -> Self {
+        Self { rows, catalog, progress, engines: RefCell::default() }
+    }
 }
 
 impl Feed<'_> {
@@ -40,6 +54,16 @@ impl Feed<'_> {
         // One SCN may have many entries, and the receiver may stand between two of them.
         let floor = feed::floor::<Error>(self.rows)?;
         Ok(floor == Scn::ZERO || after.scn > floor)
+    }
+
+    /// Whether a receiver plainly has all there is: less than to look for a batch.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub fn ends_at(&self, from: &Cursor) -> Result<bool, Error> {
+        let Position::Feed { after } = &from.position else { return Ok(false) };
+        let next = self.rows.scan(&feed::after(*after), Limit::rows(1), Direction::Forward)?;
+        Ok(next.is_empty() && self.reaches(from)?)
     }
 
     /// What is new for a receiver at `from`; `None` when nothing is. Where it says what it holds, a copy is of what differs.
@@ -165,12 +189,39 @@ impl Feed<'_> {
         head: &Head,
         after: VersionId,
     ) -> Result<VersionId, Error> {
+        if after == VersionId::ZERO {
+            return Ok(after);
+        }
         let known = version::from(collection, key, head.epoch, after);
         let known = self.rows.scan(&known, Limit::rows(1), Direction::Forward)?;
         match known.first().map(|(_, row)| version::decode(row)).transpose()? {
             Some(known) if known.body != version::Body::Deleted => Ok(after),
             _ => Ok(VersionId::ZERO),
         }
+    }
+
+    /// What a receiver that has everything up to `after` lacks of a merge document; and whether that is all there is.
+    fn deltas(
+        &self,
+        collection: CollectionId,
+        key: &DocumentKey,
+        head: &Head,
+        after: VersionId,
+    ) -> Result<(Vec<Delta>, bool), Error> {
+        if self.delta_is_everything(collection) {
+            return Ok((read::newest_delta(self.rows, collection, key, head)?.into_iter().collect(), false));
+        }
+        let base = self.base(collection, key, head, after)?;
+        Ok((read::deltas(self.rows, collection, key, head, base)?, base == VersionId::ZERO))
+    }
+
+    /// What a document has seen that has taken these deltas, where their names say it.
+    fn version_of(&self, id: CollectionId, deltas: &[Delta]) -> Option<Version> {
+        let make = || {
+            let (_, collection) = self.catalog.collection_by_id(id)?;
+            json_engine(collection.template.as_ref(), &collection.text).ok()
+        };
+        self.engines.borrow_mut().entry(id).or_insert_with(make).as_ref()?.version_of(deltas)
     }
 
     /// A document at its newest version, with the deltas after `after`.
@@ -184,14 +235,16 @@ impl Feed<'_> {
         let seen = read::version(self.rows, collection, key, head.epoch, head.version)?;
         let merge = match seen.version.seen {
             Some(version) => {
-                let deltas = match self.delta_is_everything(collection) {
-                    true => read::newest_delta(self.rows, collection, key, head)?.into_iter().collect(),
-                    false => {
-                        let base = self.base(collection, key, head, after)?;
-                        read::deltas(self.rows, collection, key, head, base)?
+                let (deltas, are_all) = match seen.version.previous {
+                    // A row that is asked for by its key is found sooner than one that is looked for.
+                    None if !self.delta_is_everything(collection) => {
+                        (read::deltas_of(self.rows, collection, key, head)?, true)
                     }
+                    _ => self.deltas(collection, key, head, after)?,
                 };
-                Some(MergeState { deltas, seen: version })
+                // What it has seen cannot be compressed, and takes as much as the rest of a short document.
+                let says_itself = are_all && self.version_of(collection, &deltas).as_ref() == Some(&version);
+                Some(MergeState { deltas, seen: (!says_itself).then_some(version) })
             }
             None => None,
         };

@@ -309,8 +309,9 @@ pub struct MergeState {
     /// What happened since the cursor, or everything.
     #[serde(deserialize_with = "bounded::list::<DELTAS_MAX, _, _>")]
     pub deltas: Vec<Delta>,
-    /// What the document has seen with them.
-    pub seen: Version,
+    /// What the document has seen with them; left out where these are all deltas that there are and their own names say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Version>,
 }
 
 /// Collections and active plugins.

@@ -323,11 +323,12 @@ impl Edge {
     pub async fn sync_now(&self) -> Result<SyncStatus, sync::Error> {
         let mut online = self.online.subscribe();
         let after = limits::SYNC_NOW_TIMEOUT;
+        let is_in_touch = self.link.borrow().connected;
         let outcome = tokio::select! {
             biased;
             _ = online.wait_for(|online| !*online) => Err(sync::Error::Offline),
             () = self.owner.stopped().cancelled() => Err(self.owner.stopped_error().into()),
-            synced = self.exchange.everything() => synced,
+            synced = self.exchange.everything(is_in_touch) => synced,
             () = tokio::time::sleep(after) => Err(sync::Error::TimedOut { after }),
         };
         match outcome {

@@ -73,3 +73,9 @@ pub const CHANGES_MAX: usize = 4_096;
 pub const BLOCKING_THREADS: usize = 2;
 /// The pause before a copy is asked for again of a node that cannot go on with it yet.
 pub const COPY_PAUSE: Duration = Duration::from_millis(100);
+/// Deltas of one document that are kept as they came, and not merged before somebody needs it.
+pub const DELTAS_APART_MAX: usize = 32;
+/// The bytes of these.
+pub const DELTAS_APART_BYTES_MAX: usize = 64 << 10;
+/// What the core's clock and this edge's may differ more or less than before without being stored again, in milliseconds.
+pub const CLOCK_OFFSET_STEP_MS: u64 = 20;

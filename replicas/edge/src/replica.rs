@@ -188,6 +188,8 @@ struct Shard {
     waiting: u64,
     /// Their rows' values, in bytes.
     waiting_bytes: usize,
+    /// None of them stands before this position: where rows were, a database takes its time to look.
+    waiting_from: u64,
 }
 
 /// A change that the published state may not have yet.
@@ -428,6 +430,7 @@ impl Replica {
             next_sequence: 1,
             waiting: 0,
             waiting_bytes: 0,
+            waiting_from: 0,
         }
     }
 
@@ -525,6 +528,7 @@ impl Replica {
         if let Some(shard) = self.shards.get_mut(&slot.shard) {
             shard.waiting += 1;
             shard.waiting_bytes += row.len();
+            shard.waiting_from = shard.waiting_from.min(slot.position);
         }
         self.table.put(keys::outbox::key(slot), row);
         self.pending.entry(place.clone()).or_default().push(Pending { slot, phase: Phase::Waiting });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use skerry_channel::message::{Answer, Pushed, Refusal, Request};
+use skerry_channel::message::{Answer, Pull, Pulled, Pushed, Refusal, Request};
 use skerry_model::env::Clock;
 use skerry_model::{ClusterId, PluginDigest, PluginName, ShardId, Timeline};
 
@@ -89,6 +89,31 @@ pub(crate) struct Exchange {
     pub(crate) resolvers: Arc<dyn Resolvers>,
 }
 
+/// What became of an answer to a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// There was nothing in it.
+    Nothing,
+    /// Not all of it: this edge stands elsewhere by now.
+    Some,
+    /// All of it.
+    All,
+}
+
+/// What to ask for behind an answer, once all of it is installed; `None` where that is not known yet, or nothing is ready.
+fn behind(pull: &Pull, pulled: &Pulled) -> Option<Pull> {
+    let is_plain = pull.manifests.is_empty() && pulled.too_old.is_empty() && pulled.catalog.is_none();
+    if !is_plain || !pulled.batches.iter().any(|batch| batch.more) {
+        return None;
+    }
+    let mut next = Pull { wait_ms: 0, ..pull.clone() };
+    for batch in &pulled.batches {
+        let cursor = next.cursors.iter_mut().find(|cursor| **cursor == batch.from)?;
+        *cursor = batch.to.clone();
+    }
+    Some(next)
+}
+
 impl Exchange {
     /// Says who is there, and takes the welcome.
     pub(crate) async fn hello(&self) -> Result<(), Error> {
@@ -154,31 +179,30 @@ impl Exchange {
         }
     }
 
-    /// Asks for news once. `true` when there was any.
+    /// Asks for news, and goes on while there is more at once. `true` when there was any.
     pub(crate) async fn pull(&self, wait_ms: u32) -> Result<bool, Error> {
-        let Some(pull) = self.owner.run(move |replica| replica.pull_request(wait_ms)).await? else {
+        let Some(mut pull) = self.owner.run(move |replica| replica.pull_request(wait_ms)).await? else {
             return Ok(false);
         };
-        let waiting = Duration::from_millis(u64::from(pull.wait_ms));
-        let pulled = match self.core.exchange(&Request::Pull(pull), waiting).await? {
-            Answer::Pulled(pulled) => pulled,
-            Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
-            Answer::Welcome(_) | Answer::Pushed(_) => return Err(Error::OutOfPlace { question: "pull" }),
-        };
-        let (timeline, catalog, too_old) = (pulled.timeline, pulled.catalog, pulled.too_old);
-        let news = catalog.is_some() || !too_old.is_empty() || !pulled.batches.is_empty();
-        if !self.owner.run(move |replica| replica.pulled(timeline, catalog, &too_old)).await? {
-            return Err(Error::OtherTimeline { timeline });
-        }
-        self.fetch_components().await?;
-        // One batch at a time, so that a write need not wait for all of them.
-        for batch in pulled.batches {
-            let shard = batch.to.shard;
-            let installed = self.owner.run(move |replica| replica.install(batch)).await?;
-            tracing::debug!(shard = shard.get(), ?installed, "pulled");
-            if installed == Installed::Diverged {
-                return Err(Error::Diverged { shard });
-            }
+        let mut pulled = self.ask(pull.clone()).await?;
+        let mut news = false;
+        loop {
+            // Two feeds take turns.
+            let is_alone = !self.owner.counts().borrow().joining;
+            let (taken, fetched) = match behind(&pull, &pulled).filter(|_| is_alone) {
+                // What comes behind is fetched while this is installed.
+                Some(next) => {
+                    pull = next.clone();
+                    let (taken, fetched) = tokio::join!(self.take(pulled), self.ask(next));
+                    (taken?, Some(fetched?))
+                }
+                None => (self.take(pulled).await?, None),
+            };
+            news |= taken != Taken::Nothing;
+            pulled = match fetched {
+                Some(fetched) if taken == Taken::All => fetched,
+                _ => break,
+            };
         }
         let counts = *self.owner.counts().borrow();
         if !news && (counts.joining || counts.returning) {
@@ -189,10 +213,51 @@ impl Exchange {
         Ok(news || counts.joining)
     }
 
+    async fn ask(&self, pull: Pull) -> Result<Pulled, Error> {
+        let waiting = Duration::from_millis(u64::from(pull.wait_ms));
+        match self.core.exchange(&Request::Pull(pull), waiting).await? {
+            Answer::Pulled(pulled) => Ok(pulled),
+            Answer::Refused(refusal) => Err(Error::Refused(refusal)),
+            Answer::Welcome(_) | Answer::Pushed(_) => Err(Error::OutOfPlace { question: "pull" }),
+        }
+    }
+
+    async fn take(&self, pulled: Pulled) -> Result<Taken, Error> {
+        let (timeline, catalog, too_old) = (pulled.timeline, pulled.catalog, pulled.too_old);
+        let news = catalog.is_some() || !too_old.is_empty() || !pulled.batches.is_empty();
+        let mut taken = if news { Taken::All } else { Taken::Nothing };
+        let taking = self.owner.run(move |replica| {
+            let taken = replica.pulled(timeline, catalog, &too_old)?;
+            Ok((taken, replica.missing_components()))
+        });
+        let (is_ours, missing) = taking.await?;
+        if !is_ours {
+            return Err(Error::OtherTimeline { timeline });
+        }
+        self.fetch(missing).await?;
+        // One batch at a time, so that a write need not wait for all of them.
+        for batch in pulled.batches {
+            let shard = batch.to.shard;
+            let installed = self.owner.run(move |replica| replica.install(batch)).await?;
+            tracing::debug!(shard = shard.get(), ?installed, "pulled");
+            match installed {
+                Installed::Taken { .. } => {}
+                Installed::Ignored => taken = Taken::Some,
+                Installed::Diverged => return Err(Error::Diverged { shard }),
+            }
+        }
+        Ok(taken)
+    }
+
     /// Fetches the plugins that the catalog names and this edge lacks. One that cannot be had is tried again later, and
     /// views do without it meanwhile.
     pub(crate) async fn fetch_components(&self) -> Result<(), Error> {
-        for (name, digest) in self.owner.run(|replica| Ok(replica.missing_components())).await? {
+        let missing = self.owner.run(|replica| Ok(replica.missing_components())).await?;
+        self.fetch(missing).await
+    }
+
+    async fn fetch(&self, missing: Vec<(PluginName, PluginDigest)>) -> Result<(), Error> {
+        for (name, digest) in missing {
             if let Err(reason) = self.fetch_component(&name, digest).await? {
                 tracing::warn!(plugin = %name, %digest, reason, "a plugin cannot be fetched now");
             }
@@ -223,10 +288,21 @@ impl Exchange {
         Ok(if taken { Ok(()) } else { Err("its bytes are not what its digest names".to_owned()) })
     }
 
-    /// Pushes everything and pulls until nothing is new.
-    pub(crate) async fn everything(&self) -> Result<(), Error> {
+    /// Pushes everything and pulls until nothing is new. Says hello first, or once more where the core is not as it was when
+    /// this edge came in touch with it.
+    pub(crate) async fn everything(&self, is_in_touch: bool) -> Result<(), Error> {
+        if is_in_touch {
+            match self.all_that_waits().await {
+                Err(Error::OtherTimeline { .. } | Error::Core(_)) => {}
+                done => return done,
+            }
+        }
         self.hello().await?;
         self.fetch_components().await?;
+        self.all_that_waits().await
+    }
+
+    async fn all_that_waits(&self) -> Result<(), Error> {
         let mut counts = self.owner.counts();
         // What waits for a restored core is made again on its content first.
         while counts.borrow_and_update().returning {

@@ -54,6 +54,20 @@ const commands = {
     }
     return null
   },
+  /** Edits as of some heads; gives the change's hash. */
+  splice_at(url, heads, path, edits) {
+    const handle = handles.get(url)
+    let made
+    handle.update(document => {
+      const { newDoc, newHeads } = Automerge.changeAt(document, heads, document => {
+        for (const [at, remove, text] of edits) Automerge.splice(document, path, at, remove, text)
+      })
+      const before = Automerge.getHeads(document)
+      made = Automerge.getHeads(newDoc).find(head => !before.includes(head))
+      return newDoc
+    })
+    return made
+  },
   message(url, value) {
     handles.get(url).change(document => {
       document.message = value

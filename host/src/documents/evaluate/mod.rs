@@ -24,7 +24,7 @@ use super::read;
 use crate::catalog::{Catalog, Collection};
 
 pub use health::Health;
-pub use push::{PushEvaluation, check_changes, evaluate_push};
+pub use push::{ByDocument, Judged, PushEvaluation, by_document, check_changes, evaluate_push, judge_documents};
 pub use review::{diverges, review};
 pub use subject::{Subject, load_merge};
 pub use write::{Pending, WriteEvaluation, evaluate_writes};

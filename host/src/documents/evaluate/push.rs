@@ -21,7 +21,7 @@ use super::{Context, Subject, not_now};
 use crate::catalog::Collection;
 use crate::documents::record::{Documents, MergeEffect, PushEffect};
 
-/// A document's place in a push.
+/// A document's place, unique over all shards.
 type Place = (CollectionId, DocumentKey);
 
 /// What a push came to.
@@ -48,38 +48,72 @@ pub fn check_changes(context: &Context, push: &Push) -> Result<Vec<Result<Change
     Ok(changes)
 }
 
-/// Evaluates a batch that the receiver may take: it ends at `end`. `changes` are what [`check_changes`] made of it, and
-/// `subjects` holds every document that they name.
-///
-/// # Errors
-/// A problem of kind `unavailable` when a plugin cannot run here now; nothing is judged then.
-pub fn evaluate_push(
-    context: &Context,
-    known: Option<&Watermark>,
-    push: &Push,
-    end: Mark,
-    changes: Vec<Result<Change, Refusal>>,
-    mut subjects: BTreeMap<Place, Subject>,
-) -> Result<PushEvaluation, Problem> {
-    let author = Author::new(push.replica.clone(), &push.incarnation);
-    let mut verdicts = vec![None; push.changes.len()];
-    let mut by_document: BTreeMap<Place, Vec<(usize, Change)>> = BTreeMap::new();
+/// Changes of a push by the documents that they name.
+pub type ByDocument = BTreeMap<Place, Vec<(usize, Change)>>;
+
+/// Verdicts on some changes of a push, by their places in it.
+pub struct Judged {
+    verdicts: Vec<(usize, Verdict)>,
+    subjects: Vec<Subject>,
+}
+
+/// The changes of each document that a push names, and verdicts on those that are refused whatever their document holds.
+#[must_use]
+pub fn by_document(changes: Vec<Result<Change, Refusal>>) -> (ByDocument, Judged) {
+    let mut judged = Judged { verdicts: Vec::new(), subjects: Vec::new() };
+    let mut by_document = ByDocument::new();
     for (at, change) in changes.into_iter().enumerate() {
         match change {
             Ok(change) => {
                 by_document.entry((change.collection, change.key.clone())).or_default().push((at, change));
             }
-            Err(refusal) => verdicts[at] = Some(Verdict::Refused(refusal)),
+            Err(refusal) => judged.verdicts.push((at, Verdict::Refused(refusal))),
         }
     }
-    for (place, changes) in by_document {
-        let (_, collection) = context.catalog.collection_by_id(place.0).expect("check has found the collection");
-        let subject = subjects.get_mut(&place).expect("the caller has loaded every document named");
+    (by_document, judged)
+}
+
+/// Judges the changes of some documents, each with its subject. Those of different documents do not meet, so parts of a push
+/// may be judged side by side.
+///
+/// # Errors
+/// A problem of kind `unavailable` when a plugin cannot run here now; nothing is judged then.
+pub fn judge_documents(
+    context: &Context,
+    push: &Push,
+    documents: Vec<(Subject, Vec<(usize, Change)>)>,
+) -> Result<Judged, Problem> {
+    let author = Author::new(push.replica.clone(), &push.incarnation);
+    let mut judged = Judged { verdicts: Vec::new(), subjects: Vec::with_capacity(documents.len()) };
+    for (mut subject, changes) in documents {
+        let (id, _) = subject.place();
+        let (_, collection) = context.catalog.collection_by_id(id).expect("check has found the collection");
         let resolver = context.resolver(&collection.policy)?;
         let document = DocumentPush { context, collection, author: &author, resolver: resolver.as_ref() };
-        for (at, verdict) in document.judge(subject, &changes)? {
-            verdicts[at] = Some(verdict);
+        judged.verdicts.extend(document.judge(&mut subject, &changes)?);
+        if subject.head().is_none() {
+            // Whoever brings many new ones seldom comes back to one, and it has only this change to be loaded from.
+            subject.merge = None;
         }
+        judged.subjects.push(subject);
+    }
+    Ok(judged)
+}
+
+/// What a batch that the receiver may take comes to, once every change is judged: it ends at `end`.
+#[must_use]
+pub fn evaluate_push(
+    context: &Context,
+    known: Option<&Watermark>,
+    push: &Push,
+    end: Mark,
+    parts: Vec<Judged>,
+) -> PushEvaluation {
+    let mut verdicts = vec![None; push.changes.len()];
+    let mut subjects = Vec::new();
+    for part in parts {
+        part.verdicts.into_iter().for_each(|(at, verdict)| verdicts[at] = Some(verdict));
+        subjects.extend(part.subjects);
     }
     let verdicts = verdicts.into_iter().map(|verdict| verdict.expect("each change was judged")).collect();
     let watermark = Watermark {
@@ -94,10 +128,9 @@ pub fn evaluate_push(
         expected: known.map(|known| (known.incarnation, known.mark)),
         watermark,
     };
-    let mut subjects: Vec<Subject> = subjects.into_values().collect();
     let documents = subjects.iter_mut().filter_map(Subject::effect).collect();
     let documents = Documents { catalog: context.catalog.version, documents, push: Some(effect) };
-    Ok(PushEvaluation { documents, subjects })
+    PushEvaluation { documents, subjects }
 }
 
 /// What can be said of a change without its document.

@@ -1,9 +1,12 @@
-//! The merge state of a published document, as the engine saved it.
+//! The merge state of a published document: as the engine saved it, or as the changes that it came by, while nobody here has
+//! needed more of it.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skerry_model::engine::Delta;
 use skerry_model::{CollectionId, Epoch};
 
-use super::{Error, Kind, Place, decode_blob, encode_blob};
+use super::{Error, Kind, Place, decode_value, encode_value};
 
 const ROW: &str = "history";
 
@@ -16,12 +19,21 @@ pub(crate) fn key(place: &Place, epoch: Epoch) -> Bytes {
     Kind::History.with(&[&collection, &epoch, place.key.as_str().as_bytes()])
 }
 
-pub(crate) fn encode(saved: &[u8]) -> Bytes {
-    encode_blob(saved)
+/// What a document was published as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum History {
+    /// What the engine saved.
+    Saved(Bytes),
+    /// All deltas that there are, oldest first.
+    Deltas(Vec<Delta>),
 }
 
-pub(crate) fn decode(value: &Bytes) -> Result<Bytes, Error> {
-    decode_blob(ROW, value)
+pub(crate) fn encode(history: &History) -> Bytes {
+    encode_value(history)
+}
+
+pub(crate) fn decode(value: &Bytes) -> Result<History, Error> {
+    decode_value(ROW, value)
 }
 
 #[cfg(test)]
@@ -32,7 +44,13 @@ mod tests {
     #[test]
     fn golden() {
         check_golden(&key(&place(), Epoch::new(1)), "310000000700000001c3bc");
-        check_golden(&encode(b"saved"), "017361766564");
-        assert_eq!(decode(&encode(b"saved")).unwrap(), "saved");
+        let deltas = History::Deltas(vec![Delta("one".into()), Delta("two".into())]);
+        for (history, golden) in [
+            (History::Saved("saved".into()), "01a1655361766564457361766564"),
+            (deltas, "01a16644656c74617382436f6e654374776f"),
+        ] {
+            check_golden(&encode(&history), golden);
+            assert_eq!(decode(&encode(&history)).unwrap(), history);
+        }
     }
 }

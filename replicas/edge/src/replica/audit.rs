@@ -18,16 +18,19 @@ pub(super) struct Audit {
 }
 
 impl Replica {
-    /// Computes a published view again, one of [`AUDIT_ONE_IN`].
-    pub(super) fn audit(&mut self, collection: &Collection, place: &Place, head: &Head, document: &dyn MergeDocument) {
-        let Some(digest) = head.plugin.filter(|digest| collection.plugin == Some(*digest)) else { return };
-        if head.view.is_none() || !self.components.contains(&digest) {
-            return;
+    /// Whether a published view is to be computed again: one of [`AUDIT_ONE_IN`] that a plugin has decided.
+    pub(super) fn audit_is_due(&mut self, collection: &Collection, head: &Head) -> bool {
+        let plugin = head.plugin.filter(|digest| collection.plugin == Some(*digest));
+        if head.view.is_none() || plugin.is_none_or(|digest| !self.components.contains(&digest)) {
+            return false;
         }
         self.audit.met += 1;
-        if !self.audit.met.is_multiple_of(AUDIT_ONE_IN) {
-            return;
-        }
+        self.audit.met.is_multiple_of(AUDIT_ONE_IN)
+    }
+
+    /// Computes a published view again.
+    pub(super) fn audit(&mut self, collection: &Collection, place: &Place, head: &Head, document: &dyn MergeDocument) {
+        let Some(digest) = head.plugin else { return };
         // What cannot be computed here now says nothing.
         let Ok(outcome) = self.outcome(collection, document) else { return };
         let viewed = outcome.viewed;

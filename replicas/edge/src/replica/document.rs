@@ -8,11 +8,12 @@ use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::state::{StateEngine, Unavailable, built_in};
 use skerry_model::engine::{self, Engine, MergeDocument, OpenConflicts, Viewed};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy};
-use skerry_model::{PluginDigest, VersionId};
+use skerry_model::{Epoch, PluginDigest, VersionId};
 
 use super::shown::Shown;
 use super::{Error, Pending, Phase, Replica};
 use crate::keys::head::Head;
+use crate::keys::history::History;
 use crate::keys::outbox::Entry;
 use crate::keys::provisional::Provisional;
 use crate::keys::{self, Place};
@@ -74,16 +75,16 @@ impl Replica {
         engine: &dyn Engine,
     ) -> Result<(Option<Head>, Box<dyn MergeDocument>), Error> {
         let Some(head) = self.head(place)? else { return Ok((None, engine.empty())) };
-        let row = self.table.get(&keys::history::key(place, head.epoch))?;
-        let document = match row {
-            Some(row) => engine.load(&keys::history::decode(&row)?).map_err(|source| Error::History {
-                collection: place.collection,
-                key: place.key.clone(),
-                source,
-            })?,
-            None => engine.empty(),
-        };
-        Ok((Some(head), document))
+        let history = self.history(place, head.epoch)?;
+        let document = history.map_or_else(|| Ok(engine.empty()), |history| load(engine, &history));
+        let damaged = |source| Error::History { collection: place.collection, key: place.key.clone(), source };
+        Ok((Some(head), document.map_err(damaged)?))
+    }
+
+    /// What a published document came by.
+    pub(super) fn history(&self, place: &Place, epoch: Epoch) -> Result<Option<History>, Error> {
+        let row = self.table.get(&keys::history::key(place, epoch))?;
+        Ok(row.map(|row| keys::history::decode(&row)).transpose()?)
     }
 
     /// The document as shown, to try something on.
@@ -249,7 +250,7 @@ impl Replica {
     }
 
     /// The published state has this change.
-    fn cover(&mut self, place: &Place, pending: Pending, entry: Entry) {
+    pub(super) fn cover(&mut self, place: &Place, pending: Pending, entry: Entry) {
         match pending.phase {
             Phase::Accepted => {
                 self.table.delete(keys::accepted::key(pending.slot));
@@ -273,6 +274,17 @@ impl Replica {
         let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
         let (head, document) = self.published(place, engine.as_ref())?;
         self.show_again(collection, place, was_visible, head.as_ref(), document)
+    }
+}
+
+fn load(engine: &dyn Engine, history: &History) -> Result<Box<dyn MergeDocument>, engine::Error> {
+    match history {
+        History::Saved(saved) => engine.load(saved),
+        History::Deltas(deltas) => {
+            let mut document = engine.empty();
+            deltas.iter().try_for_each(|delta| document.merge(delta).map(drop))?;
+            Ok(document)
+        }
     }
 }
 

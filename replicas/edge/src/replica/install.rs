@@ -7,15 +7,17 @@ use skerry_channel::limits::MANIFEST_ENTRIES_MAX;
 use skerry_channel::message::{Batch, Catalog, Collection, Document, Manifest, MergeState, Pull, Welcome};
 use skerry_channel::pull::{self, Cursor, Position, Step};
 use skerry_channel::subscription::Subscription;
-use skerry_model::engine::{Engine, MergeDocument};
+use skerry_model::engine::{Delta, Engine, MergeDocument, Version};
 use skerry_model::ids::shard_of;
-use skerry_model::{ClusterId, CollectionId, ShardId, Timeline};
+use skerry_model::{ClusterId, CollectionId, Epoch, ShardId, Timeline};
 use skerry_store::{KeyRange, Limit};
 
 use super::{Error, Pending, Phase, Replica};
 use crate::keys::cursor::{Copying, Role, Standing};
 use crate::keys::head::Head;
+use crate::keys::history::History;
 use crate::keys::identity::Home;
+use crate::keys::outbox::Entry;
 use crate::keys::{self, Place};
 use crate::limits;
 
@@ -61,7 +63,24 @@ struct Evaluated {
     collection: Arc<Collection>,
     head: Head,
     before: Option<Head>,
-    merged: Option<Box<dyn MergeDocument>>,
+    content: Content,
+}
+
+/// What a document of a batch is here.
+enum Content {
+    /// Its view alone.
+    Strict,
+    /// Merged with what was here.
+    Merged(Box<dyn MergeDocument>),
+    /// All that it came by, to be merged when somebody needs it; and what was pending here and is among it.
+    Deltas(Vec<Delta>, Vec<(Pending, Entry)>),
+}
+
+/// A document whose deltas are kept as they came.
+struct Apart {
+    deltas: Vec<Delta>,
+    seen: Version,
+    covered: Vec<(Pending, Entry)>,
 }
 
 /// How documents of a batch are taken.
@@ -93,6 +112,7 @@ impl Replica {
     /// [`Error`].
     pub fn welcomed(&mut self, welcome: Welcome, sent_ms: u64) -> Result<Welcomed, Error> {
         let found = Home { cluster: welcome.cluster, timeline: welcome.timeline, shards: welcome.shards };
+        let before = self.identity.clone();
         match self.identity.home {
             Some(own) if own.cluster != found.cluster => {
                 return Ok(Welcomed::OtherCluster { own: own.cluster, found: found.cluster });
@@ -113,7 +133,9 @@ impl Replica {
             }
         }
         self.set_clock(sent_ms, welcome.now_ms);
-        self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
+        if self.identity != before {
+            self.table.put(keys::identity::key(), keys::identity::encode(&self.identity));
+        }
         self.take_catalog(welcome.catalog)?;
         Ok(Welcomed::Home)
     }
@@ -123,7 +145,10 @@ impl Replica {
         // The answer was written about half way between sending and now.
         let middle = sent_ms / 2 + self.clock.now_ms() / 2;
         let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
-        self.identity.clock_offset_ms = signed(core_ms).saturating_sub(signed(middle));
+        let offset = signed(core_ms).saturating_sub(signed(middle));
+        if offset.abs_diff(self.identity.clock_offset_ms) >= limits::CLOCK_OFFSET_STEP_MS {
+            self.identity.clock_offset_ms = offset;
+        }
     }
 
     /// What to ask the core for news, once it has been reached. While something is to join, the two feeds take turns.
@@ -358,12 +383,20 @@ impl Replica {
             if !(is_fresh || copying && heals) {
                 continue;
             }
-            let merged = match (&document.merge, self.engines.get(&document.collection)) {
+            let (content, seen) = match (&document.merge, self.engines.get(&document.collection)) {
                 (Some(state), Some(engine)) => {
-                    let base = self.base(&place, document, engine.as_ref(), copying)?;
-                    Some(merge(base, &place, state)?)
+                    let before = before.as_ref().filter(|before| !copying && before.epoch == document.epoch);
+                    match self.kept_apart(&place, before, state, engine.as_ref())? {
+                        Some(Apart { deltas, seen, covered }) => (Content::Deltas(deltas, covered), Some(seen)),
+                        None => {
+                            let base = self.base(&place, document, engine.as_ref(), copying)?;
+                            let merged = merge(base, &place, state)?;
+                            let seen = merged.version();
+                            (Content::Merged(merged), Some(seen))
+                        }
+                    }
                 }
-                (None, _) | (_, None) => None,
+                (state, _) => (Content::Strict, state.as_ref().and_then(|state| state.seen.clone())),
             };
             let head = Head {
                 epoch: document.epoch,
@@ -372,11 +405,42 @@ impl Replica {
                 plugin: document.plugin,
                 conflicts: document.conflicts,
                 fallback: document.fallback.clone(),
-                seen: document.merge.as_ref().map(|state| state.seen.clone()),
+                seen,
             };
-            evaluated.push(Evaluated { place, collection, head, before, merged });
+            evaluated.push(Evaluated { place, collection, head, before, content });
         }
         Ok(evaluated)
+    }
+
+    /// The deltas of a document that need not be merged now: nobody here has work pending in it that is not among them, they
+    /// are few, and their names alone say that they come to what the core has.
+    fn kept_apart(
+        &self,
+        place: &Place,
+        before: Option<&Head>,
+        state: &MergeState,
+        engine: &dyn Engine,
+    ) -> Result<Option<Apart>, Error> {
+        let mut deltas = match before.map(|before| self.history(place, before.epoch)).transpose()?.flatten() {
+            Some(History::Saved(_)) => return Ok(None),
+            Some(History::Deltas(deltas)) => deltas,
+            None => Vec::new(),
+        };
+        deltas.extend(state.deltas.iter().cloned());
+        let bytes: usize = deltas.iter().map(|delta| delta.0.len()).sum();
+        if deltas.len() > limits::DELTAS_APART_MAX || bytes > limits::DELTAS_APART_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut covered = Vec::new();
+        for pending in self.pending.get(place).into_iter().flatten() {
+            let entry = self.entry(*pending)?;
+            if entry.replayed || !deltas.contains(&entry.change()?.delta) {
+                return Ok(None);
+            }
+            covered.push((*pending, entry));
+        }
+        let seen = engine.version_of(&deltas).filter(|seen| state.seen.as_ref().is_none_or(|said| said == seen));
+        Ok(seen.map(|seen| Apart { deltas, seen, covered }))
     }
 
     /// What a batch's deltas come on top of. A copy brings everything, so it starts from nothing and heals what was
@@ -398,26 +462,45 @@ impl Replica {
     }
 
     fn take_document(&mut self, evaluated: Evaluated) -> Result<(), Error> {
-        let Evaluated { place, collection, head, before, merged } = evaluated;
+        let Evaluated { place, collection, head, before, content } = evaluated;
         let was_visible = self.shown(&place)?.is_some_and(|shown| shown.view.is_some());
-        if let Some(before) = before.filter(|before| before.epoch != head.epoch || merged.is_none()) {
+        let is_strict = matches!(content, Content::Strict);
+        if let Some(before) = before.filter(|before| before.epoch != head.epoch || is_strict) {
             self.table.delete(keys::history::key(&place, before.epoch));
         }
         self.table.put(keys::head::key(&place), keys::head::encode(&head));
-        match merged {
-            Some(document) => {
-                let saved = keys::history::encode(&document.save());
-                self.table.put(keys::history::key(&place, head.epoch), saved);
-                self.audit(&collection, &place, &head, document.as_ref());
-                self.show_again(&collection, &place, was_visible, Some(&head), document)
+        let is_audited = self.audit_is_due(&collection, &head);
+        match content {
+            Content::Merged(document) => {
+                self.put_history(&place, head.epoch, &History::Saved(document.save()));
+                if is_audited {
+                    self.audit(&collection, &place, &head, document.as_ref());
+                }
+                return self.show_again(&collection, &place, was_visible, Some(&head), document);
             }
-            None => {
-                self.changed.insert(place.clone());
-                self.table.delete(keys::provisional::key(&place));
-                self.recount(was_visible, head.view.is_some());
-                Ok(())
+            Content::Deltas(deltas, covered) => {
+                for (pending, entry) in covered {
+                    self.cover(&place, pending, entry);
+                }
+                self.put_history(&place, head.epoch, &History::Deltas(deltas));
+                self.live.forget(&place);
+                self.stale.remove(&place);
+                self.unsettled.remove(&place);
+                if let Some(engine) = self.engines.get(&place.collection).cloned().filter(|_| is_audited) {
+                    let (_, document) = self.published(&place, engine.as_ref())?;
+                    self.audit(&collection, &place, &head, document.as_ref());
+                }
             }
+            Content::Strict => {}
         }
+        self.changed.insert(place.clone());
+        self.table.delete(keys::provisional::key(&place));
+        self.recount(was_visible, head.view.is_some());
+        Ok(())
+    }
+
+    fn put_history(&mut self, place: &Place, epoch: Epoch, history: &History) {
+        self.table.put(keys::history::key(place, epoch), keys::history::encode(history));
     }
 
     /// A copy that is not the first leaves out what was deleted since the one before: what it covers between its two places
@@ -500,11 +583,11 @@ fn merge(
     for delta in &state.deltas {
         base.merge(delta).map_err(|error| diverged(error.to_string()))?;
     }
-    let found = base.version();
-    if found == state.seen {
-        Ok(base)
-    } else {
-        let (found, expected) = (hex::encode(&found.0), hex::encode(&state.seen.0));
-        Err(diverged(format!("it has seen {found}, the core says {expected}")))
+    match &state.seen {
+        Some(expected) if base.version() != *expected => {
+            let (found, expected) = (hex::encode(&base.version().0), hex::encode(&expected.0));
+            Err(diverged(format!("it has seen {found}, the core says {expected}")))
+        }
+        Some(_) | None => Ok(base),
     }
 }

@@ -6,7 +6,7 @@ use skerry_channel::limits as channel_limits;
 use skerry_channel::message::{Hello, PROTOCOL, Push, Pushed, Verdict};
 use skerry_channel::push::sender::{Confirmed, Effect, Message, Sender, Waiting};
 use skerry_model::{Incarnation, ShardId, Timeline};
-use skerry_store::{KeyRange, Limit};
+use skerry_store::{Direction, KeyRange, Limit};
 
 use super::{Error, Pending, Phase, Replica, Shard};
 use crate::keys::outbox::Entry;
@@ -121,12 +121,20 @@ impl Replica {
 
     /// The first changes of a shard's outbox.
     fn waiting(&self, id: ShardId, limit: Limit) -> Result<Vec<Waiting>, Error> {
-        let entries = self.entries(&keys::outbox::of_shard(id), limit)?;
+        let entries = self.entries(&self.outbox(id), limit)?;
         let waiting = entries.into_iter().map(|(_, entry, _)| {
             let sequence = entry.change()?.sequence;
             Ok(Waiting { incarnation: entry.incarnation, sequence, change: entry.change })
         });
         waiting.collect()
+    }
+
+    /// The rows of a shard's outbox.
+    fn outbox(&self, id: ShardId) -> KeyRange {
+        let from = self.shards.get(&id).map_or(0, |shard| shard.waiting_from);
+        let before = from.checked_sub(1).map(|position| keys::outbox::key(Slot { shard: id, position }));
+        let all = keys::outbox::of_shard(id);
+        before.map_or(all.clone(), |before| all.behind(before, Direction::Forward))
     }
 
     /// Rows of an outbox, with the size of their values.
@@ -140,7 +148,8 @@ impl Replica {
 
     /// Verdicts on the first changes of a shard's outbox, and what the core has confirmed with them.
     fn settle(&mut self, id: ShardId, verdicts: Vec<Verdict>, confirmed: Confirmed) -> Result<Settled, Error> {
-        let entries = self.entries(&keys::outbox::of_shard(id), Limit::rows(verdicts.len()))?;
+        let entries = self.entries(&self.outbox(id), Limit::rows(verdicts.len()))?;
+        let last = entries.last().map(|(slot, ..)| slot.position);
         let (mut accepted, mut refused) = (0, 0);
         let (mut to_rebuild, mut settled) = (BTreeSet::new(), BTreeSet::new());
         for ((slot, entry, bytes), verdict) in entries.into_iter().zip(verdicts) {
@@ -160,6 +169,9 @@ impl Replica {
                     to_rebuild.insert(place);
                 }
             }
+        }
+        if let (Some(last), Some(shard)) = (last, self.shards.get_mut(&id)) {
+            shard.waiting_from = last + 1;
         }
         self.confirm(id, confirmed);
         for place in to_rebuild {

@@ -301,6 +301,12 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The version of a document that has taken these deltas and nothing else, where that can be told without taking them.
+    fn version_of(&self, deltas: &[Delta]) -> Option<Version> {
+        let _ = deltas;
+        None
+    }
+
     /// Whether the delta of a version, as the core has logged it, holds all that the document was at that version, so that
     /// nobody needs those before it.
     fn delta_is_everything(&self) -> bool {

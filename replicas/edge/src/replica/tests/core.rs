@@ -286,7 +286,7 @@ impl Core {
             plugin: collection.plugin,
             conflicts: viewed.conflicts,
             fallback: viewed.fallback,
-            merge: Some(MergeState { deltas, seen: held.document.version() }),
+            merge: Some(MergeState { deltas, seen: Some(held.document.version()) }),
         }
     }
 }

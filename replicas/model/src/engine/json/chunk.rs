@@ -4,7 +4,8 @@
 //! The format is Automerge's binary format (automerge.org/automerge-binary-format-spec): magic bytes, checksum, chunk
 //! type, length; then dependencies, actor, sequence, start operation, time, message, other actors, columns.
 
-use automerge::Change;
+use automerge::{Change, ChangeHash};
+use sha2::{Digest, Sha256};
 
 use super::limits::{ACTOR_BYTES_MAX, CHANGE_NAME_BYTES_MAX, CHANGE_OPERATIONS_MAX, DEPENDENCIES_MAX};
 use super::within;
@@ -17,6 +18,7 @@ const TYPE_COMPRESSED: u8 = 2;
 const BLOOM_BITS: u64 = 10;
 const BLOOM_PROBES: u64 = 7;
 const HASH_BYTES: usize = 32;
+const CHECKSUM_BYTES: usize = 4;
 
 /// Column specifications: id << 4, deflated << 3, type.
 const KEY_STRING: u64 = 0x15;
@@ -34,13 +36,37 @@ pub(super) fn decode(chunk: &[u8]) -> Result<Change, Error> {
     let decoded = super::merge::guarded("a change", || Change::try_from(chunk))?;
     let change = decoded.map_err(|error| malformed(error.to_string()))?;
     // Automerge compares the checksum only when it loads whole documents.
-    if chunk[MAGIC.len()..][..4] != change.hash().0[..4] {
+    if chunk[MAGIC.len()..][..CHECKSUM_BYTES] != change.hash().0[..CHECKSUM_BYTES] {
         return Err(malformed("its checksum does not match"));
     }
     if change.author().is_some() && change.seq() != 1 {
         return Err(malformed("it names its author, which only an actor's first change may"));
     }
     Ok(change)
+}
+
+/// What a change is called, and what it builds on.
+pub(super) struct Named {
+    pub(super) hash: ChangeHash,
+    pub(super) dependencies: Vec<ChangeHash>,
+}
+
+/// Reads no more of a change chunk than its name and what it builds on.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub(super) fn named(chunk: &[u8]) -> Result<Named, Error> {
+    let mut input = Input(chunk);
+    let checksum = input.opened()?;
+    // The hash is of everything behind the checksum: type, length and content.
+    let hash: [u8; HASH_BYTES] = Sha256::digest(&chunk[MAGIC.len() + checksum.len()..]).into();
+    if hash[..checksum.len()] != *checksum {
+        return Err(malformed("its checksum does not match"));
+    }
+    let count = input.length()?;
+    within("a change's direct dependencies", count, DEPENDENCIES_MAX)?;
+    let hashes = input.take(count * HASH_BYTES)?.as_chunks::<HASH_BYTES>().0;
+    Ok(Named { hash: ChangeHash(hash), dependencies: hashes.iter().map(|hash| ChangeHash(*hash)).collect() })
 }
 
 /// A change chunk that Automerge has compressed.
@@ -57,7 +83,7 @@ pub(super) struct Compressed<'a> {
 /// [`Error::Malformed`].
 pub(super) fn compressed(chunk: &[u8]) -> Result<Option<Compressed<'_>>, Error> {
     let mut input = Input(chunk);
-    let head = input.take(MAGIC.len() + 4)?;
+    let head = input.take(MAGIC.len() + CHECKSUM_BYTES)?;
     if !head.starts_with(&MAGIC) || input.take(1)? != [TYPE_COMPRESSED] {
         return Ok(None);
     }
@@ -113,17 +139,7 @@ pub(super) fn malformed(reason: impl Into<String>) -> Error {
 /// Checks everything that decides how large the chunk grows.
 fn look_through(chunk: &[u8]) -> Result<(), Error> {
     let mut input = Input(chunk);
-    if input.take(MAGIC.len())? != MAGIC {
-        return Err(malformed("it does not start as an Automerge chunk"));
-    }
-    input.take(4)?;
-    let kind = input.take(1)?[0];
-    if kind != TYPE_CHANGE {
-        return Err(malformed(format!("chunk type {kind}, only uncompressed changes (1) are taken")));
-    }
-    if input.length()? != input.0.len() {
-        return Err(malformed("its length does not match its header"));
-    }
+    input.opened()?;
     let dependencies = input.length()?;
     within("a change's direct dependencies", dependencies, DEPENDENCIES_MAX)?;
     input.take(dependencies * HASH_BYTES)?;
@@ -165,6 +181,22 @@ impl<'a> Input<'a> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or_else(|| malformed("it ends too early"))?;
         self.0 = rest;
         Ok(taken)
+    }
+
+    /// The header of an uncompressed change. Answers with its checksum.
+    fn opened(&mut self) -> Result<&'a [u8], Error> {
+        if self.take(MAGIC.len())? != MAGIC {
+            return Err(malformed("it does not start as an Automerge chunk"));
+        }
+        let checksum = self.take(CHECKSUM_BYTES)?;
+        let kind = self.take(1)?[0];
+        if kind != TYPE_CHANGE {
+            return Err(malformed(format!("chunk type {kind}, only uncompressed changes (1) are taken")));
+        }
+        if self.length()? != self.0.len() {
+            return Err(malformed("its length does not match its header"));
+        }
+        Ok(checksum)
     }
 
     /// A LEB128 number's low seven bits per byte, and how many bits they are.
@@ -268,6 +300,13 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_name_is_read_without_the_rest() {
+        let chunk = written();
+        let (named, change) = (named(&chunk).unwrap(), decode(&chunk).unwrap());
+        assert_eq!((named.hash, named.dependencies), (change.hash(), change.deps().to_vec()));
+    }
+
+    #[test]
     fn damage_is_refused() {
         let chunk = written();
         for length in 0..chunk.len() {
@@ -276,7 +315,7 @@ pub(super) mod tests {
         for at in 0..chunk.len() {
             let mut damaged = chunk.clone();
             damaged[at] ^= 1;
-            assert!(decode(&damaged).is_err(), "byte {at}");
+            assert!(decode(&damaged).is_err() && named(&damaged).is_err(), "byte {at}");
         }
     }
 

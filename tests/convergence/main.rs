@@ -1,6 +1,8 @@
 //! Replicas converge, whatever happens between them.
 
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod rejoin;
 #[cfg(test)]
 mod replicas;

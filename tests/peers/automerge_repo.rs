@@ -7,8 +7,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use skerry_tests::processes::{Binaries, Cluster, Edge, http, metrics, until};
 
-pub(super) const BINARIES: Binaries =
+const BINARIES: Binaries =
     Binaries { skerry: env!("CARGO_BIN_EXE_skerry-under-test"), edge: env!("CARGO_BIN_EXE_skerry-edge-under-test") };
+
+/// Release builds where `SKERRY_BINARY` names one, else those under test.
+pub(super) fn binaries() -> Binaries {
+    std::env::var("SKERRY_BINARY").map_or(BINARIES, |_| super::skerry::binaries())
+}
 
 /// A folder with the packages that clients run on.
 pub(super) fn installed() -> tempfile::TempDir {

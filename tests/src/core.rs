@@ -112,6 +112,12 @@ impl Core {
         }
     }
 
+    /// The highest SCN of its shards.
+    #[must_use]
+    pub fn scn(&self) -> Scn {
+        self.shards.iter().map(|shard| shard.header.scn).max().unwrap_or(Scn::ZERO)
+    }
+
     /// Judges a batch.
     ///
     /// # Panics

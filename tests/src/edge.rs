@@ -119,6 +119,11 @@ impl Edge {
         written.map(|_| ())
     }
 
+    /// Sets its clock, in milliseconds since 1970.
+    pub fn set_clock(&self, now_ms: u64) {
+        self.clock.0.store(now_ms, Ordering::Relaxed);
+    }
+
     /// Says hello.
     ///
     /// # Panics

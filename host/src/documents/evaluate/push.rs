@@ -9,9 +9,8 @@ use skerry_channel::change::{Change, Mark};
 use skerry_channel::limits::REFUSAL_CHARS_MAX;
 use skerry_channel::message::{Push, Refusal, Verdict};
 use skerry_channel::push::receiver::Watermark;
-use skerry_model::engine::{Author, Delta, MergeDocument};
+use skerry_model::engine::{Author, Delta, MergeDocument, effective_time};
 use skerry_model::ids::shard_of;
-use skerry_model::limits::CLIENT_AHEAD_MS_MAX;
 use skerry_model::policy::{EngineKind, Resolver};
 use skerry_model::{CollectionId, DocumentKey, Epoch};
 use std::sync::Arc;
@@ -214,7 +213,7 @@ impl DocumentPush<'_> {
                         deltas.clear();
                     }
                     deltas.push(delta);
-                    time_ms = change.time_ms.min(self.latest_ms());
+                    time_ms = effective_time(change.time_ms, self.context.time_ms());
                     verdicts.push((*at, Verdict::Accepted));
                 }
                 Ok(None) => verdicts.push((*at, Verdict::Repeated)),
@@ -247,7 +246,7 @@ impl DocumentPush<'_> {
         let document = subject.merge.as_mut().expect("a collection that merges has a merge document");
         let before = document.version();
         let merged =
-            catch_unwind(AssertUnwindSafe(|| document.merge_from(&change.delta, self.author, self.latest_ms())));
+            catch_unwind(AssertUnwindSafe(|| document.merge_from(&change.delta, self.author, self.context.time_ms())));
         match merged {
             Ok(Ok(delta)) => Ok((document.version() != before).then_some(delta)),
             Ok(Err(error)) => {
@@ -259,10 +258,6 @@ impl DocumentPush<'_> {
             }
             Err(_panic) => Err(Failed::InDoubt),
         }
-    }
-
-    fn latest_ms(&self) -> i64 {
-        self.context.time_ms().saturating_add(CLIENT_AHEAD_MS_MAX)
     }
 }
 

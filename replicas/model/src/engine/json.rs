@@ -28,6 +28,7 @@ mod write;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ::bytes::Bytes;
@@ -48,8 +49,9 @@ use crate::policy::{Chooser, ConflictSet};
 
 /// The actor of every genesis change.
 const GENESIS_ACTOR: [u8; 16] = *b"skerry genesis 0";
-/// How long the actors of Automerge's own clients are, in bytes; those of replicas are longer.
-const CLIENT_ACTOR_BYTES: usize = 16;
+/// How long the actors of replicas are, in bytes: the author's sixteen and a number. Automerge's own clients have sixteen, or
+/// where they write at heads of the past these behind four bytes and a number, so more.
+const REPLICA_ACTOR_BYTES: RangeInclusive<usize> = 17..=20;
 
 /// What a json collection's documents have in common; fixed when the collection is made.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -306,8 +308,8 @@ impl MergeDocument for JsonDocument {
         Ok(!self.take(Changes::decode(delta)?, None)?.is_empty())
     }
 
-    fn merge_from(&mut self, delta: &Delta, author: &Author, latest_ms: i64) -> Result<Delta, Error> {
-        let sender = Sender { author: Some(author), latest_ms };
+    fn merge_from(&mut self, delta: &Delta, author: &Author, now_ms: i64) -> Result<Delta, Error> {
+        let sender = Sender { author: Some(author), now_ms };
         Ok(self.take(Changes::decode(delta)?, Some(sender))?.encode())
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::document::{self, View};
 use crate::ids::{Incarnation, Origin, PluginDigest};
+use crate::limits::CLIENT_AHEAD_MS_MAX;
 use crate::policy::{Chooser, Conflict, ConflictSet};
 
 /// Why a document did not change. Whatever is refused leaves the document as it was.
@@ -198,6 +199,13 @@ pub struct Viewed {
     pub failed: bool,
 }
 
+/// When a change from outside counts as written: when its writer says, or, where that lies further ahead of the core's time
+/// than [`CLIENT_AHEAD_MS_MAX`], when it came. So a clock that is fast wins over nothing that is written later.
+#[must_use]
+pub fn effective_time(claimed_ms: i64, now_ms: i64) -> i64 {
+    if claimed_ms > now_ms.saturating_add(CLIENT_AHEAD_MS_MAX) { now_ms } else { claimed_ms }
+}
+
 /// A merge document in memory.
 pub trait MergeDocument: Send {
     /// What it has seen.
@@ -221,12 +229,12 @@ pub trait MergeDocument: Send {
     fn merge(&mut self, delta: &Delta) -> Result<bool, Error>;
 
     /// Takes changes that one author sent, from outside and not trusted: within the limits, by this author alone, with
-    /// nothing missing. A change whose time lies past `latest_ms` gets that as its effective time. The delta that comes
+    /// nothing missing. `now_ms` is the core's time, see [`effective_time`]. The delta that comes
     /// back is what others must be given: the changes with the corrections.
     ///
     /// # Errors
     /// [`Error`]; the document is as it was.
-    fn merge_from(&mut self, delta: &Delta, author: &Author, latest_ms: i64) -> Result<Delta, Error>;
+    fn merge_from(&mut self, delta: &Delta, author: &Author, now_ms: i64) -> Result<Delta, Error>;
 
     /// All that whoever is at `since` lacks; everything for the default version.
     ///

@@ -202,8 +202,8 @@ impl Core {
         let author = Author::new(push.replica.clone(), &push.incarnation);
         let mut document = self.scratch(&place);
         let before = document.version();
-        let latest_ms = i64::try_from(self.now_ms + 60_000).unwrap();
-        match document.merge_from(&change.delta, &author, latest_ms) {
+        let now_ms = i64::try_from(self.now_ms).unwrap();
+        match document.merge_from(&change.delta, &author, now_ms) {
             Ok(_) if document.version() == before => Verdict::Repeated,
             Ok(delta) => {
                 self.commit(place, document, delta);

@@ -258,8 +258,8 @@ impl JsonDocument {
     }
 
     /// The actor of a write. An actor's changes form a line, so a write at heads that do not cover the author's last
-    /// change needs another one: the author's sixteen bytes and a number. (Automerge would put bytes of its own first.) So
-    /// none is as long as the actors of Automerge's own clients.
+    /// change needs another one: the author's sixteen bytes and a number, [`REPLICA_ACTOR_BYTES`](super::REPLICA_ACTOR_BYTES)
+    /// in all. (Automerge would put bytes of its own first.)
     fn actor(&self, context: &WriteContext<'_>, heads: Option<&[ChangeHash]>) -> ActorId {
         let author = context.author.actor;
         let later = heads.map(|heads| self.document.get_changes_meta(heads)).unwrap_or_default();

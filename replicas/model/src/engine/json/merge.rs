@@ -10,9 +10,9 @@ use super::bytes::{Changes, Corrections};
 use super::chunk::{self, malformed};
 use super::limits::{BATCH_OPERATIONS_MAX, COUNTER_GAP_MAX, COUNTER_MAX, MEASURE_EVERY_BYTES};
 use super::walk::{Order, milliseconds, within_json};
-use super::{CLIENT_ACTOR_BYTES, GENESIS_ACTOR, JsonDocument, Last};
-use crate::engine::{Author, Delta, Error};
-use crate::limits::{CLIENT_AHEAD_MS_MAX, DELTA_CHANGES_MAX};
+use super::{GENESIS_ACTOR, JsonDocument, Last, REPLICA_ACTOR_BYTES};
+use crate::engine::{Author, Delta, Error, effective_time};
+use crate::limits::DELTA_CHANGES_MAX;
 
 /// Runs a part of Automerge that may panic on crafted input. What it worked on is thrown away after a panic.
 pub(super) fn guarded<T>(what: &'static str, work: impl FnOnce() -> T) -> Result<T, Error> {
@@ -20,12 +20,12 @@ pub(super) fn guarded<T>(what: &'static str, work: impl FnOnce() -> T) -> Result
         .map_err(|_| Error::Malformed { what, reason: "it makes Automerge panic".to_owned() })
 }
 
-/// Who sent changes that are not trusted, and the latest time that counts.
+/// Who sent changes that are not trusted, and the core's time as they came.
 #[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
     /// Whose every change has to be; none for a client of Automerge, which also hands on what others like it wrote.
     pub(super) author: Option<&'a Author>,
-    pub(super) latest_ms: i64,
+    pub(super) now_ms: i64,
 }
 
 /// Changes that are new here and fit.
@@ -52,7 +52,7 @@ impl JsonDocument {
         }
         let corrections = match sender {
             None => self.lower(incoming.corrections),
-            Some(sender) => limited(&admitted.changes, &incoming.corrections, sender.latest_ms),
+            Some(sender) => limited(&admitted.changes, &incoming.corrections, sender.now_ms),
         };
         let heads = self.document.get_heads();
         let deletes: Vec<_> = self.deleted.then(|| heads.clone()).into_iter().chain(incoming.deletes).collect();
@@ -75,7 +75,7 @@ impl JsonDocument {
     /// # Errors
     /// [`Error`]; the document is as it was.
     pub(super) fn take_from_client(&mut self, delta: &Delta, now_ms: i64) -> Result<Option<Changes>, Error> {
-        let sender = Sender { author: None, latest_ms: now_ms.saturating_add(CLIENT_AHEAD_MS_MAX) };
+        let sender = Sender { author: None, now_ms };
         let Changes { chunks, .. } = Changes::decode(delta)?;
         let taken = self.take(Changes { chunks, ..Changes::default() }, Some(sender))?;
         Ok((!taken.is_empty()).then_some(taken))
@@ -207,11 +207,10 @@ fn refused(error: AutomergeError) -> Error {
 fn check_client(change: &Change) -> Result<(), Error> {
     let actor = change.actor_id();
     let found = actor.to_bytes().len();
-    if found != CLIENT_ACTOR_BYTES {
+    if found < GENESIS_ACTOR.len() || REPLICA_ACTOR_BYTES.contains(&found) {
         let actor = actor.to_hex_string();
-        return Err(malformed(format!(
-            "its actor {actor} has {found} bytes, those of clients have {CLIENT_ACTOR_BYTES}"
-        )));
+        let reason = format!("its actor {actor} has {found} bytes, those of clients have 16, or more than 20");
+        return Err(malformed(reason));
     }
     if actor.to_bytes() == GENESIS_ACTOR {
         return Err(malformed("its actor is the one of what collections start from"));
@@ -237,12 +236,12 @@ fn check_sender(change: &Change, author: &Author) -> Result<(), Error> {
     }
 }
 
-/// The effective times of changes from outside: what their sender says, or the latest that counts.
-fn limited(changes: &[Change], claimed: &Corrections, latest_ms: i64) -> Corrections {
+/// The effective times of changes from outside.
+fn limited(changes: &[Change], claimed: &Corrections, now_ms: i64) -> Corrections {
     let effective = |change: &Change| {
         let written = milliseconds(change.timestamp());
         let claimed = claimed.get(&change.hash()).copied().unwrap_or(written);
-        let time = within_json(claimed.min(latest_ms));
+        let time = within_json(effective_time(claimed, now_ms));
         (time != written).then_some((change.hash(), time))
     };
     changes.iter().filter_map(effective).collect()

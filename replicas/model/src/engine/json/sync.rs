@@ -278,6 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn a_client_may_write_at_heads_of_the_past() {
+        let (mut document, mut client) = (document(), client());
+        let heads = client.get_heads();
+        client.put(ROOT, "later", 1).unwrap();
+        client.commit();
+        client.isolate(&heads);
+        client.put(ROOT, "aside", 2).unwrap();
+        client.integrate();
+        talk(&mut document, &mut Peer::default(), &mut client, &mut State::new());
+        assert_eq!(client.get_heads().len(), 2);
+        assert_eq!(client.get_heads(), document.document.get_heads());
+    }
+
+    #[test]
     fn what_a_message_may_not_hold_is_refused() {
         let mut client = client();
         let mut whole =

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::ancestor::Common;
 use super::bytes::Corrections;
 use super::limits::CANDIDATE_BYTES_MAX;
-use super::{CLIENT_ACTOR_BYTES, table};
+use super::{REPLICA_ACTOR_BYTES, table};
 use crate::document;
 use crate::engine::Error;
 use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, INTEGER_MAX};
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
             hash: change.hash,
             origin: match change.message.as_deref() {
                 // Clients of Automerge write into messages what they like.
-                Some(replica) if change.actor.to_bytes().len() > CLIENT_ACTOR_BYTES => replica.to_owned(),
+                Some(replica) if REPLICA_ACTOR_BYTES.contains(&change.actor.to_bytes().len()) => replica.to_owned(),
                 _ => change.actor.to_hex_string(),
             },
             sequence: change.seq,

@@ -203,7 +203,7 @@ impl MergeDocument for StateDocument {
         Ok(true)
     }
 
-    fn merge_from(&mut self, delta: &Delta, author: &Author, _latest_ms: i64) -> Result<Delta, Error> {
+    fn merge_from(&mut self, delta: &Delta, author: &Author, _now_ms: i64) -> Result<Delta, Error> {
         let StateDelta { made, held: pushed } = StateDelta::decode(delta)?;
         let seen = self.seen();
         let refused = |reason: String| Error::Refused { reason };

@@ -207,6 +207,8 @@ pub const CLIENTS_MAX: usize = 1_024;
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Documents that one connection of a client of Automerge has open.
 pub const CLIENT_DOCUMENTS_MAX: usize = 4_096;
+/// Documents that are not there and that one such connection is told of once they are.
+pub const CLIENT_AWAITED_MAX: usize = 64;
 /// How long such a client may take for its first message.
 pub const CLIENT_JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long such a client may take nothing of what it is sent.

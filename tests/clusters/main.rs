@@ -8,6 +8,8 @@ mod authors;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod cut;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod disks;

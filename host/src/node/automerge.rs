@@ -61,7 +61,11 @@ impl Node {
             let at = Address { collection: name.clone(), key };
             return Ok(Some((Shared { at, collection }, head.is_some_and(|head| head.live))));
         }
-        Ok(None)
+        let Some(shared) = self.inbox(id) else { return Ok(None) };
+        let shard = self.shard_of(&shared.at.collection, &shared.at.key);
+        let head = read::head(&shard.state.store(), shared.collection, &shared.at.key);
+        let head = head.map_err(|error| storage_problem(&error))?;
+        Ok(head.map(|head| (shared, head.live)))
     }
 
     /// The document that a client makes under an id of its own; `None` where no collection has an inbox.

@@ -57,6 +57,7 @@ const commands = {
   /** Edits as of some heads; gives the change's hash. */
   splice_at(url, heads, path, edits) {
     const handle = handles.get(url)
+    if (!Automerge.hasHeads(handle.doc(), heads)) throw new Error("not all of these are here yet")
     let made
     handle.update(document => {
       const { newDoc, newHeads } = Automerge.changeAt(document, heads, document => {

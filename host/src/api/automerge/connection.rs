@@ -20,9 +20,10 @@ use super::Hub;
 use crate::consensus::state_machine::Progress;
 use crate::env::executor::compute;
 use crate::limits::{
-    CLIENT_DOCUMENTS_MAX, CLIENT_JOIN_TIMEOUT, CLIENT_NEWS_INTERVAL, CLIENT_PING_EVERY, CLIENT_SEND_TIMEOUT,
-    CLIENT_SILENCE_MAX, EPHEMERAL_BYTES_MAX,
+    CLIENT_AWAITED_MAX, CLIENT_DOCUMENTS_MAX, CLIENT_JOIN_TIMEOUT, CLIENT_NEWS_INTERVAL, CLIENT_PING_EVERY,
+    CLIENT_SEND_TIMEOUT, CLIENT_SILENCE_MAX, EPHEMERAL_BYTES_MAX,
 };
+use crate::node::Node;
 use crate::node::automerge::Shared;
 
 /// Why a connection ends.
@@ -37,12 +38,6 @@ enum Ended {
 impl From<Problem> for Ended {
     fn from(problem: Problem) -> Self {
         Self::Told(problem)
-    }
-}
-
-impl From<engine::Error> for Ended {
-    fn from(error: engine::Error) -> Self {
-        Self::Told(error.into())
     }
 }
 
@@ -141,6 +136,8 @@ impl Connection {
                     self.heard = Instant::now();
                     if let Some(bytes) = heard? {
                         self.take(decode(&bytes)?).await?;
+                        // Meanwhile nobody has looked whether the client is there.
+                        self.heard = Instant::now();
                     }
                 }
                 shards = news => {
@@ -187,36 +184,19 @@ impl Connection {
         let open = self.open.get_mut(&id).expect("it is open by now");
         let Some(mut peer) = open.peer.take() else { return Ok(()) };
         let shared = open.shared.clone();
-        let decoded = compute(self.hub.node.executor(), move || Incoming::decode(&said.data)).await;
-        let mut incoming = decoded.unwrap_or_else(|| Err(unreadable()))?;
-        let changes = incoming.take_changes();
-        if !changes.is_empty() || peer.awaits() {
-            let sorted = self.hub.node.with_shared(&shared, move |document| {
-                let sorted = document.admit_from(&mut peer, changes);
-                (peer, sorted)
-            });
-            let (_, (awaiting, sorted)) = sorted.await?;
-            peer = awaiting;
-            let sorted = sorted?;
-            if !sorted.is_empty() {
-                match self.hub.node.merge_shared(&shared, sorted).await {
-                    Ok(()) => {}
-                    Err(problem) if matches!(problem.kind, Kind::Unavailable | Kind::Overloaded) => {
-                        return Err(problem.into());
-                    }
-                    Err(problem) => return self.refuse(&id, &problem).await,
+        match exchange(&self.hub.node, &shared, &mut peer, said.data).await {
+            Ok((version, answer)) => {
+                self.told(id, version, peer);
+                match answer {
+                    Some(data) => self.say(id, &data).await,
+                    None => Ok(()),
                 }
             }
-        }
-        let answered = self.hub.node.with_shared(&shared, move |document| {
-            let answer = document.hear(&mut peer, incoming).and_then(|()| document.say(&mut peer));
-            (peer, answer)
-        });
-        let (version, (peer, answer)) = answered.await?;
-        self.told(id, version, peer);
-        match answer? {
-            Some(data) => self.say(id, &data).await,
-            None => Ok(()),
+            // What comes later of this document builds on what was refused; the others are none the worse.
+            Err(problem) if !matches!(problem.kind, Kind::Unavailable | Kind::Overloaded) => {
+                self.refuse(&id, &problem).await
+            }
+            Err(problem) => Err(problem.into()),
         }
     }
 
@@ -230,7 +210,7 @@ impl Connection {
             None => None,
         };
         self.awaited.remove(&id);
-        let is_full = self.open.len() + self.awaited.len() >= CLIENT_DOCUMENTS_MAX;
+        let is_full = self.open.len() >= CLIENT_DOCUMENTS_MAX;
         match shared.filter(|_| !is_full) {
             Some(shared) => {
                 self.open.insert(id, Open { shared, peer: Some(Peer::default()), told: None });
@@ -241,7 +221,7 @@ impl Connection {
                     let why = if is_full { "too-many-documents" } else { "no-inbox" };
                     tracing::info!(client = %self.client, %id, why, "a document of an Automerge client is not taken");
                     self.hub.metrics.refused(why);
-                } else {
+                } else if self.awaited.len() < CLIENT_AWAITED_MAX {
                     self.awaited.insert(id);
                 }
                 let (sender_id, target_id) = (&*self.name, &*self.client);
@@ -287,12 +267,13 @@ impl Connection {
                 (peer, said)
             });
             match said.await {
-                Ok((version, (peer, said))) => {
+                Ok((version, (peer, Ok(said)))) => {
                     self.told(id, version, peer);
-                    if let Some(data) = said? {
+                    if let Some(data) = said {
                         self.say(id, &data).await?;
                     }
                 }
+                Ok((_, (_, Err(error)))) => self.refuse(&id, &error.into()).await?,
                 Err(problem) if problem.kind == Kind::CollectionNotFound => drop(self.open.remove(&id)),
                 Err(problem) => return Err(problem.into()),
             }
@@ -361,6 +342,38 @@ impl Connection {
     }
 }
 
+/// Has what a message brings committed, hears it, and answers.
+async fn exchange(
+    node: &Node,
+    shared: &Shared,
+    known: &mut Peer,
+    message: Vec<u8>,
+) -> Result<(Option<VersionId>, Option<Vec<u8>>), Problem> {
+    let decoded = compute(node.executor(), move || Incoming::decode(&message)).await;
+    let mut incoming = decoded.unwrap_or_else(|| Err(unreadable()))?;
+    let mut peer = std::mem::take(known);
+    let changes = incoming.take_changes();
+    if !changes.is_empty() || peer.awaits() {
+        let sorted = node.with_shared(shared, move |document| {
+            let sorted = document.admit_from(&mut peer, changes);
+            (peer, sorted)
+        });
+        let (_, (awaiting, sorted)) = sorted.await?;
+        peer = awaiting;
+        let sorted = sorted?;
+        if !sorted.is_empty() {
+            node.merge_shared(shared, sorted).await?;
+        }
+    }
+    let answered = node.with_shared(shared, move |document| {
+        let answer = document.hear(&mut peer, incoming).and_then(|()| document.say(&mut peer));
+        (peer, answer)
+    });
+    let (version, (peer, answer)) = answered.await?;
+    *known = peer;
+    Ok((version, answer?))
+}
+
 /// The next message; `None` for what only keeps the connection alive.
 async fn receive(socket: &mut WebSocket) -> Result<Option<bytes::Bytes>, Ended> {
     match socket.recv().await {
@@ -378,21 +391,21 @@ fn decode(bytes: &[u8]) -> Result<FromClient, Problem> {
 /// Waits until something was applied in some shards, and tells in which.
 async fn news(progress: &mut [watch::Receiver<Progress>], from: Instant) -> Vec<usize> {
     sleep_until(from).await;
-    {
+    let first = {
         let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
-        let (first, _, _) = futures::future::select_all(changed).await;
+        let (first, at, _) = futures::future::select_all(changed).await;
         if first.is_err() {
             // The node is stopping, and its connections end with it.
             std::future::pending::<()>().await;
         }
-    }
-    let mut shards = Vec::new();
+        at
+    };
+    let mut shards = vec![first];
     for (at, progress) in progress.iter_mut().enumerate() {
-        // The one that has woken this up counts as seen already.
-        if progress.has_changed().unwrap_or_default() {
+        if at != first && progress.has_changed().unwrap_or_default() {
             progress.mark_unchanged();
+            shards.push(at);
         }
-        shards.push(at);
     }
     shards
 }

@@ -21,7 +21,7 @@ use crate::limits::{FOLD_DELTAS_MIN, VIEW_WHOLE_BYTES};
 pub struct Subject {
     collection_id: CollectionId,
     key: DocumentKey,
-    /// What clients of Automerge call it; none where they cannot have it.
+    /// What clients of Automerge call it; none where they cannot have it, or its key says it.
     automerge: Option<AutomergeId>,
     epoch: Epoch,
     head: Option<Head>,
@@ -69,7 +69,9 @@ impl Subject {
             None => (None, None),
         };
         let mut subject = Self::new(collection, key, head, seen, merge);
-        subject.automerge = context.automerge_id(collection, key);
+        // One of an inbox is found by its key, and must not stand for another document.
+        let is_of_inbox = collection.inbox.as_ref().is_some_and(|inbox| inbox.id_of(key).is_some());
+        subject.automerge = context.automerge_id(collection, key).filter(|_| !is_of_inbox);
         Ok((subject, fold))
     }
 

@@ -90,6 +90,8 @@ struct Taking {
     is_copy: bool,
     /// What a copy brings stands in the place of what is here, also where that is as new.
     heals: bool,
+    /// Something here was not as the core has it: nothing is taken unseen.
+    is_anew: bool,
 }
 
 /// Why a batch is not taken.
@@ -272,7 +274,8 @@ impl Replica {
             return Ok(Installed::Ignored);
         }
         let is_copy = !matches!(batch.from.position, Position::Feed { .. });
-        let taking = Taking { is_copy, heals: role == Role::Main || standing.copying == Copying::Anew };
+        let is_anew = standing.copying == Copying::Anew;
+        let taking = Taking { is_copy, heals: role == Role::Main || is_anew, is_anew };
         let evaluated = match self.evaluate_batch(&batch.documents, taking) {
             Ok(evaluated) => evaluated,
             Err(Refused::Stop(error)) => return Err(error),
@@ -370,7 +373,7 @@ impl Replica {
     }
 
     fn evaluate_batch(&self, documents: &[Document], taking: Taking) -> Result<Vec<Evaluated>, Refused> {
-        let Taking { is_copy: copying, heals } = taking;
+        let Taking { is_copy: copying, heals, is_anew } = taking;
         let mut evaluated = Vec::with_capacity(documents.len());
         for document in documents {
             // The catalog is never older than the batch: what it does not name has been deleted since.
@@ -386,10 +389,18 @@ impl Replica {
             let (content, seen) = match (&document.merge, self.engines.get(&document.collection)) {
                 (Some(state), Some(engine)) => {
                     let before = before.as_ref().filter(|before| !copying && before.epoch == document.epoch);
-                    match self.kept_apart(&place, before, state, engine.as_ref())? {
+                    let apart = if is_anew { None } else { self.kept_apart(&place, before, state, engine.as_ref())? };
+                    match apart {
                         Some(Apart { deltas, seen, covered }) => (Content::Deltas(deltas, covered), Some(seen)),
                         None => {
-                            let base = self.base(&place, document, engine.as_ref(), copying)?;
+                            let base = match self.base(&place, document, engine.as_ref(), copying) {
+                                // It was stored as it came, and does not merge here.
+                                Err(Error::History { source, .. }) => {
+                                    tracing::error!(key = %place.key, %source, "a document cannot be merged here");
+                                    return Err(Refused::Diverged);
+                                }
+                                base => base?,
+                            };
                             let merged = merge(base, &place, state)?;
                             let seen = merged.version();
                             (Content::Merged(merged), Some(seen))

@@ -7,7 +7,10 @@
 use automerge::{Change, ChangeHash};
 use sha2::{Digest, Sha256};
 
-use super::limits::{ACTOR_BYTES_MAX, CHANGE_NAME_BYTES_MAX, CHANGE_OPERATIONS_MAX, DEPENDENCIES_MAX};
+use super::limits::{
+    ACTOR_BYTES_MAX, CHANGE_NAME_BYTES_MAX, CHANGE_OPERATIONS_MAX, CLIENT_CHANGES_MAX, CLIENT_HASHES_MAX,
+    CLIENT_SUMMARIES_MAX, DEPENDENCIES_MAX,
+};
 use super::within;
 use crate::engine::Error;
 
@@ -108,28 +111,54 @@ fn chunk(head: &[u8], kind: u8, body: &[u8]) -> Vec<u8> {
     chunk
 }
 
-/// A summary of what a client has: a Bloom filter, as Automerge's sync protocol writes it.
-pub(super) struct Bloom;
-
-impl Bloom {
-    /// Checks that it is of the shape that every client writes: another would be looked through for as long as it likes.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`].
-    pub(super) fn check(bytes: &[u8]) -> Result<(), Error> {
-        if bytes.is_empty() {
-            return Ok(());
+/// Checks everything that decides how large a message of Automerge's sync protocol grows, before it is decoded: version, heads,
+/// hashes asked for, summaries of what its sender has (Bloom filters), changes.
+///
+/// # Errors
+/// [`Error::Malformed`], and [`Error::Limit`] for one that stands for more than a message may hold.
+pub(super) fn look_through_message(message: &[u8]) -> Result<(), Error> {
+    let what = "a sync message";
+    let renamed = |error| match error {
+        Error::Malformed { reason, .. } => Error::Malformed { what, reason },
+        other => other,
+    };
+    let look = || {
+        let mut input = Input(message);
+        input.take(1)?;
+        for _ in ["heads", "need"] {
+            input.hashes("the hashes in a sync message", CLIENT_HASHES_MAX)?;
         }
-        let mut input = Input(bytes);
-        let (_entries, bits, probes) = (input.unsigned()?, input.unsigned()?, input.unsigned()?);
-        if (bits, probes) != (BLOOM_BITS, BLOOM_PROBES) || input.0.is_empty() {
-            let reason = format!(
-                "its Bloom filter has {bits} bits and {probes} probes an entry, not {BLOOM_BITS} and {BLOOM_PROBES}"
-            );
-            return Err(Error::Malformed { what: "a sync message", reason });
+        let summaries = input.length()?;
+        within("the summaries in a sync message", summaries, CLIENT_SUMMARIES_MAX)?;
+        for _ in 0..summaries {
+            input.hashes("the hashes in a sync message", CLIENT_HASHES_MAX)?;
+            let length = input.length()?;
+            check_bloom(input.take(length)?)?;
+        }
+        let changes = input.length()?;
+        within("the changes in a sync message", changes, CLIENT_CHANGES_MAX)?;
+        for _ in 0..changes {
+            let length = input.length()?;
+            input.take(length)?;
         }
         Ok(())
+    };
+    look().map_err(renamed)
+}
+
+/// A Bloom filter of another shape than every client writes would be looked through for as long as it likes.
+fn check_bloom(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.is_empty() {
+        return Ok(());
     }
+    let mut input = Input(bytes);
+    let (entries, bits, probes) = (input.length()?, input.unsigned()?, input.unsigned()?);
+    within("the entries of a Bloom filter", entries, CLIENT_CHANGES_MAX)?;
+    if (bits, probes) != (BLOOM_BITS, BLOOM_PROBES) || input.0.is_empty() {
+        let expected = format!("not {BLOOM_BITS} and {BLOOM_PROBES}");
+        return Err(malformed(format!("its Bloom filter has {bits} bits and {probes} probes an entry, {expected}")));
+    }
+    Ok(())
 }
 
 pub(super) fn malformed(reason: impl Into<String>) -> Error {
@@ -228,6 +257,13 @@ impl<'a> Input<'a> {
 
     fn length(&mut self) -> Result<usize, Error> {
         usize::try_from(self.unsigned()?).map_err(|_| malformed("it has a length beyond memory"))
+    }
+
+    /// Passes over a list of hashes.
+    fn hashes(&mut self, what: &'static str, max: usize) -> Result<(), Error> {
+        let count = self.length()?;
+        within(what, count, max)?;
+        self.take(count * HASH_BYTES).map(|_| ())
     }
 
     fn actor(&mut self) -> Result<(), Error> {

@@ -15,7 +15,9 @@ pub(super) const ACTOR_BYTES_MAX: usize = 64;
 pub(super) const HISTORY_OPERATIONS_MAX: usize = HISTORY_BYTES_MAX;
 /// Operations that are handed to Automerge at once, beyond those of one change: it needs some 200 bytes for each.
 pub(super) const BATCH_OPERATIONS_MAX: usize = 1 << 18;
-/// Changes in one message of a client of Automerge, and such that wait for others.
+/// Changes of a client of Automerge in one document that wait for what they build on, in bytes.
+pub(super) const CLIENT_EARLY_BYTES_MAX: usize = 1 << 20;
+/// Changes in one message of a client of Automerge, and entries in a summary of what it has.
 pub(super) const CLIENT_CHANGES_MAX: usize = 100_000;
 /// What the changes in one message of a client of Automerge take once they are inflated, in bytes.
 pub(super) const CLIENT_INFLATED_BYTES_MAX: usize = 2 * HISTORY_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! The sync protocol of Automerge's own clients, message by message (automerge.org/docs, `automerge::sync`). What a message
 //! carries is not taken into the document here: it goes through the log first, and only then is the message heard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use automerge::sync::{ChunkList, Message, MessageVersion, State, SyncDoc};
@@ -9,8 +9,8 @@ use automerge::{Change, ChangeHash};
 use flate2::read::DeflateDecoder;
 
 use super::bytes::Changes;
-use super::chunk::{self, Bloom, malformed};
-use super::limits::{CLIENT_CHANGES_MAX, CLIENT_HASHES_MAX, CLIENT_INFLATED_BYTES_MAX, CLIENT_SUMMARIES_MAX};
+use super::chunk::{self, malformed};
+use super::limits::{CLIENT_EARLY_BYTES_MAX, CLIENT_INFLATED_BYTES_MAX};
 use super::merge::guarded;
 use super::{JsonDocument, within};
 use crate::engine::{Delta, Error};
@@ -23,9 +23,10 @@ const MESSAGE: &str = "a sync message";
 #[derive(Debug, Default)]
 pub struct Peer {
     state: State,
-    /// Changes that came before what they build on, each with its hash: Automerge's summaries of what a peer has are wrong
-    /// at times.
-    early: Vec<Change>,
+    /// Changes that came before what they build on: Automerge's summaries of what a peer has are wrong at times.
+    early: BTreeMap<ChangeHash, Change>,
+    /// Whether a message with changes was heard and nothing has been said since.
+    owes_answer: bool,
 }
 
 /// A message of a client, with its changes taken out.
@@ -33,6 +34,7 @@ pub struct Peer {
 pub struct Incoming {
     message: Message,
     changes: Vec<Change>,
+    brought_changes: bool,
 }
 
 impl Peer {
@@ -49,19 +51,13 @@ impl Incoming {
     /// # Errors
     /// [`Error::Malformed`], and [`Error::Limit`] for one that stands for more than a message may hold.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        chunk::look_through_message(bytes)?;
         let decoded = guarded(MESSAGE, || Message::decode(bytes))?;
         let mut message = decoded.map_err(|error| Error::Malformed { what: MESSAGE, reason: error.to_string() })?;
         if message.version == MessageVersion::V2 {
             let reason = "it carries a whole document, and only changes are taken".to_owned();
             return Err(Error::Malformed { what: MESSAGE, reason });
         }
-        within("the hashes in a sync message", message.heads.len() + message.need.len(), CLIENT_HASHES_MAX)?;
-        within("the summaries in a sync message", message.have.len(), CLIENT_SUMMARIES_MAX)?;
-        for have in &message.have {
-            within("the hashes in a sync message", have.last_sync.len(), CLIENT_HASHES_MAX)?;
-            Bloom::check(&have.bloom.to_bytes())?;
-        }
-        within("the changes in a sync message", message.changes.len(), CLIENT_CHANGES_MAX)?;
         let chunks = std::mem::replace(&mut message.changes, ChunkList::empty());
         let mut room = CLIENT_INFLATED_BYTES_MAX;
         let decode = |chunk: &[u8]| {
@@ -69,8 +65,9 @@ impl Incoming {
             room = room.saturating_sub(chunk.len());
             chunk::decode(&chunk)
         };
-        let changes = chunks.iter().map(decode).collect::<Result<_, Error>>()?;
-        Ok(Self { message, changes })
+        let changes: Vec<_> = chunks.iter().map(decode).collect::<Result<_, Error>>()?;
+        let brought_changes = !changes.is_empty();
+        Ok(Self { message, changes, brought_changes })
     }
 
     /// Takes its changes out.
@@ -87,30 +84,35 @@ impl JsonDocument {
     /// # Errors
     /// [`Error::Limit`] when too many are kept.
     pub fn admit_from(&self, peer: &mut Peer, changes: Vec<Change>) -> Result<Vec<Delta>, Error> {
-        let mut early = std::mem::take(&mut peer.early);
-        early.extend(changes);
-        let (mut ready, mut known) = (Vec::new(), BTreeSet::new());
-        loop {
-            let before = early.len();
-            let mut rest = Vec::new();
-            for change in early {
-                if self.knows(&change.hash()) || known.contains(&change.hash()) {
-                    continue;
-                }
-                if change.deps().iter().all(|hash| known.contains(hash) || self.knows(hash)) {
-                    known.insert(change.hash());
-                    ready.push(change);
-                } else {
-                    rest.push(change);
-                }
+        let mut waiting = std::mem::take(&mut peer.early);
+        let new = changes.into_iter().filter(|change| !self.knows(&change.hash()));
+        waiting.extend(new.map(|change| (change.hash(), change)));
+        waiting.retain(|hash, _| !self.knows(hash));
+        // How many changes each waits for, and which wait for each.
+        let (mut missing, mut awaited) = (BTreeMap::new(), BTreeMap::<ChangeHash, Vec<ChangeHash>>::new());
+        let mut next = Vec::new();
+        for (hash, change) in &waiting {
+            let deps: BTreeSet<_> = change.deps().iter().filter(|dep| !self.knows(dep)).collect();
+            if deps.is_empty() {
+                next.push(*hash);
             }
-            early = rest;
-            if early.is_empty() || early.len() == before {
-                break;
+            missing.insert(*hash, deps.len());
+            deps.into_iter().for_each(|dep| awaited.entry(*dep).or_default().push(*hash));
+        }
+        let mut ready = Vec::new();
+        while let Some(hash) = next.pop() {
+            ready.extend(waiting.remove(&hash));
+            for waits in awaited.remove(&hash).into_iter().flatten() {
+                let missing = missing.get_mut(&waits).expect("every change that waits is counted");
+                *missing -= 1;
+                if *missing == 0 {
+                    next.push(waits);
+                }
             }
         }
-        within("the changes that wait for others", early.len(), CLIENT_CHANGES_MAX)?;
-        peer.early = early;
+        let bytes: usize = waiting.values().map(|change| change.raw_bytes().len()).sum();
+        within("the bytes of the changes that wait for others", bytes, CLIENT_EARLY_BYTES_MAX)?;
+        peer.early = waiting;
         Ok(parts(&ready))
     }
 
@@ -119,6 +121,7 @@ impl JsonDocument {
     /// # Errors
     /// [`Error::Malformed`] for one that makes Automerge fail.
     pub fn hear(&mut self, peer: &mut Peer, incoming: Incoming) -> Result<(), Error> {
+        peer.owes_answer |= incoming.brought_changes;
         let state = &mut peer.state;
         let heard = guarded(MESSAGE, || self.document.receive_sync_message(state, incoming.message))?;
         heard.map_err(|error| Error::Malformed { what: MESSAGE, reason: error.to_string() })
@@ -129,14 +132,18 @@ impl JsonDocument {
     /// # Errors
     /// [`Error::Malformed`] when what the client said of itself makes Automerge fail.
     pub fn say(&self, peer: &mut Peer) -> Result<Option<Vec<u8>>, Error> {
-        let Peer { state, early } = peer;
+        let Peer { state, early, owes_answer } = peer;
+        // Automerge has not seen that there were changes in the message, and would say nothing where both now agree: the
+        // client would wait for ever to hear that they are taken.
+        if std::mem::take(owes_answer) {
+            state.last_sent_heads.clear();
+        }
         let said = guarded(MESSAGE, || self.document.generate_sync_message(state))?;
         let Some(mut message) = said else { return Ok(None) };
         // What waits here is not asked for again: what it waits for is.
-        let waits: BTreeSet<_> = early.iter().map(Change::hash).collect();
-        let missing = early.iter().flat_map(|change| change.deps().iter().copied());
+        let missing = early.values().flat_map(|change| change.deps().iter().copied());
         let need: BTreeSet<ChangeHash> = message.need.iter().copied().chain(missing).collect();
-        message.need = need.into_iter().filter(|hash| !waits.contains(hash) && !self.knows(hash)).collect();
+        message.need = need.into_iter().filter(|hash| !early.contains_key(hash) && !self.knows(hash)).collect();
         let offered = state.their_heads.as_deref().unwrap_or_default();
         if !message.need.iter().all(|hash| offered.contains(hash)) {
             message.have.clear();
@@ -242,6 +249,27 @@ mod tests {
         client.commit();
         talk(&mut document, &mut peer, &mut client, &mut state);
         assert_eq!(client.get_heads(), document.document.get_heads());
+    }
+
+    #[test]
+    fn a_change_is_answered_where_both_agreed_before_and_agree_again() {
+        let (mut document, mut client) = (document(), client());
+        let (mut peer, mut state) = (Peer::default(), State::new());
+        talk(&mut document, &mut peer, &mut client, &mut state);
+        for number in 0..3 {
+            client.put(ROOT, "number", number).unwrap();
+            client.commit();
+            let brings = client.sync().generate_sync_message(&mut state).expect("a client that was answered goes on");
+            let mut incoming = Incoming::decode(&brings.encode()).unwrap();
+            for delta in document.admit_from(&mut peer, incoming.take_changes()).unwrap() {
+                write(&mut document, &Write::Merge(delta)).unwrap();
+            }
+            document.hear(&mut peer, incoming).unwrap();
+            let answer = document.say(&mut peer).unwrap().expect("what was brought is answered");
+            client.sync().receive_sync_message(&mut state, Message::decode(&answer).unwrap()).unwrap();
+            assert_eq!(state.shared_heads, client.get_heads());
+            assert_eq!(document.say(&mut peer).unwrap(), None, "and once is enough");
+        }
     }
 
     #[test]

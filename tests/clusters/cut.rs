@@ -59,7 +59,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, passed: &AtomicUsize, limit: &At
 fn a_connection_that_breaks_at_any_byte_loses_nothing_and_repeats_nothing() {
     /// More than hello, push and pull of one change take with their answers.
     const BYTES: usize = 4_000;
-    const STEP: usize = 23;
+    const STEP: usize = 101;
     let cluster = Cluster::start(BINARIES, 1, 1);
     let core = cluster.url(0);
     create(&core, "votes", "counter");

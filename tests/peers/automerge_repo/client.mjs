@@ -58,16 +58,19 @@ const commands = {
   splice_at(url, heads, path, edits) {
     const handle = handles.get(url)
     if (!Automerge.hasHeads(handle.doc(), heads)) throw new Error("not all of these are here yet")
-    let made
+    let made = heads
     handle.update(document => {
-      const { newDoc, newHeads } = Automerge.changeAt(document, heads, document => {
-        for (const [at, remove, text] of edits) Automerge.splice(document, path, at, remove, text)
-      })
-      const before = Automerge.getHeads(document)
-      made = Automerge.getHeads(newDoc).find(head => !before.includes(head))
-      return newDoc
+      // One after the other: several edits of a text in one change at heads of the past go wrong in Automerge 3.5.
+      for (const [at, remove, text] of edits) {
+        const { newDoc, newHeads } = Automerge.changeAt(document, made, document => {
+          Automerge.splice(document, path, at, remove, text)
+        })
+        document = newDoc
+        made = newHeads
+      }
+      return document
     })
-    return made
+    return made[0]
   },
   message(url, value) {
     handles.get(url).change(document => {

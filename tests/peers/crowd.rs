@@ -64,11 +64,12 @@ async fn arrival(client: &reqwest::Client, from: &str, to: &str, number: usize) 
     let at = |edge: &str| format!("{edge}/v1/collections/items/documents/k{}", number % DOCUMENTS);
     let began = Instant::now();
     let body = json!({ "number": number }).to_string();
-    let written = client.put(at(from)).header("content-type", "application/json").body(body).send().await.unwrap();
+    let put = client.put(at(from)).header("content-type", "application/json").body(body.clone());
+    let written = put.send().await.unwrap();
     assert!(written.status().is_success());
     loop {
         let read = client.get(at(to)).send().await.unwrap().text().await.unwrap();
-        if read == json!({ "number": number }).to_string() {
+        if read == body {
             return began.elapsed();
         }
     }

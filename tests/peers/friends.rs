@@ -116,9 +116,10 @@ impl Reference {
     fn before(&mut self, at: usize, runs: &[Run]) -> String {
         let run = &runs[at];
         let news = run.heard.map_or(0, |heard| heard + 1);
-        for other in self.told[run.agent]..news.max(self.told[run.agent]) {
+        let told = self.told[run.agent];
+        for (other, changes) in self.changes.iter().enumerate().take(news).skip(told) {
             if runs[other].agent != run.agent {
-                self.documents[run.agent].apply_changes(self.changes[other].clone()).unwrap();
+                self.documents[run.agent].apply_changes(changes.clone()).unwrap();
             }
         }
         self.told[run.agent] = self.told[run.agent].max(news);

@@ -68,6 +68,7 @@ fn a_folder_put_back_to_an_earlier_state_is_a_fork() {
         one.sync(&mut core);
     }
     restored.clock.set(2_000_000);
+    core.now_ms = 2_000_000;
     restored.put("n0", json!({"n": "again"}));
     restored.sync(&mut core);
     restored.sync(&mut core);

@@ -54,7 +54,7 @@ pub(super) struct Serve {
     /// it holds with what is there
     #[arg(long, default_value_t = REJOIN_WINDOW.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     rejoin_window: u64,
-    /// An origin whose pages may talk to this node from a browser, as in https://notes.example:8443
+    /// An origin whose pages may talk to this node from a browser, as in `https://notes.example:8443`
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
     #[command(flatten)]

@@ -143,6 +143,6 @@ impl Node {
 }
 
 /// Whether the same may succeed a little later.
-fn may_pass(problem: &Problem) -> bool {
+pub(crate) fn may_pass(problem: &Problem) -> bool {
     matches!(problem.kind, Kind::Unavailable | Kind::Overloaded)
 }

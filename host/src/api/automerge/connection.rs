@@ -24,7 +24,7 @@ use crate::limits::{
     CLIENT_SEND_TIMEOUT, CLIENT_SILENCE_MAX, EPHEMERAL_BYTES_MAX,
 };
 use crate::node::Node;
-use crate::node::automerge::Shared;
+use crate::node::automerge::{Shared, may_pass};
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -182,10 +182,10 @@ impl Connection {
             return Ok(());
         }
         let open = self.open.get_mut(&id).expect("it is open by now");
-        let Some(mut peer) = open.peer.take() else { return Ok(()) };
+        let Some(peer) = open.peer.take() else { return Ok(()) };
         let shared = open.shared.clone();
-        match exchange(&self.hub.node, &shared, &mut peer, said.data).await {
-            Ok((version, answer)) => {
+        match exchange(&self.hub.node, &shared, peer, said.data).await {
+            Ok((version, peer, answer)) => {
                 self.told(id, version, peer);
                 match answer {
                     Some(data) => self.say(id, &data).await,
@@ -193,9 +193,7 @@ impl Connection {
                 }
             }
             // What comes later of this document builds on what was refused; the others are none the worse.
-            Err(problem) if !matches!(problem.kind, Kind::Unavailable | Kind::Overloaded) => {
-                self.refuse(&id, &problem).await
-            }
+            Err(problem) if !may_pass(&problem) => self.refuse(&id, &problem).await,
             Err(problem) => Err(problem.into()),
         }
     }
@@ -346,12 +344,11 @@ impl Connection {
 async fn exchange(
     node: &Node,
     shared: &Shared,
-    known: &mut Peer,
+    mut peer: Peer,
     message: Vec<u8>,
-) -> Result<(Option<VersionId>, Option<Vec<u8>>), Problem> {
+) -> Result<(Option<VersionId>, Peer, Option<Vec<u8>>), Problem> {
     let decoded = compute(node.executor(), move || Incoming::decode(&message)).await;
     let mut incoming = decoded.unwrap_or_else(|| Err(unreadable()))?;
-    let mut peer = std::mem::take(known);
     let changes = incoming.take_changes();
     if !changes.is_empty() || peer.awaits() {
         let sorted = node.with_shared(shared, move |document| {
@@ -370,8 +367,7 @@ async fn exchange(
         (peer, answer)
     });
     let (version, (peer, answer)) = answered.await?;
-    *known = peer;
-    Ok((version, answer?))
+    Ok((version, peer, answer?))
 }
 
 /// The next message; `None` for what only keeps the connection alive.

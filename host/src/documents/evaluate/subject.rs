@@ -21,7 +21,8 @@ use crate::limits::{FOLD_DELTAS_MIN, VIEW_WHOLE_BYTES};
 pub struct Subject {
     collection_id: CollectionId,
     key: DocumentKey,
-    /// What clients of Automerge call it; none where they cannot have it, or its key says it.
+    /// What clients of Automerge are to find it under; none where it is there already, where they cannot have it, or where
+    /// its key says it.
     automerge: Option<AutomergeId>,
     epoch: Epoch,
     head: Option<Head>,
@@ -70,8 +71,10 @@ impl Subject {
         };
         let mut subject = Self::new(collection, key, head, seen, merge);
         // One of an inbox is found by its key, and must not stand for another document.
-        let is_of_inbox = collection.inbox.as_ref().is_some_and(|inbox| inbox.id_of(key).is_some());
-        subject.automerge = context.automerge_id(collection, key).filter(|_| !is_of_inbox);
+        let is_of_inbox = || collection.inbox.as_ref().is_some_and(|inbox| inbox.id_of(key).is_some());
+        if head.is_none() && !is_of_inbox() {
+            subject.automerge = context.automerge_id(collection, key);
+        }
         Ok((subject, fold))
     }
 
@@ -229,7 +232,7 @@ impl Subject {
             key: self.key.clone(),
             epoch: self.epoch,
             expected: self.head.map(|head| head.version),
-            automerge: self.automerge.filter(|_| self.head.is_none()),
+            automerge: self.automerge,
             versions,
         })
     }

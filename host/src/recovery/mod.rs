@@ -158,10 +158,14 @@ impl Folder {
             return Err(Error::NoNode { path: path.to_owned() });
         }
         let (log, state) = (FjallLog::open(&log)?, FjallState::open(&state)?);
-        Self::of(Arc::new(log), Arc::new(state), Mode::Thread)
+        Self::on(Arc::new(log), Arc::new(state), Mode::Thread)
     }
 
-    fn of(log: Arc<dyn LogDb>, state: Arc<dyn StateDb>, mode: Mode) -> Result<Self, Error> {
+    /// The same on databases that are open already.
+    ///
+    /// # Errors
+    /// When the log's writer gets no thread.
+    pub fn on(log: Arc<dyn LogDb>, state: Arc<dyn StateDb>, mode: Mode) -> Result<Self, Error> {
         let writer = Arc::new(LogWriter::start(Arc::clone(&log), mode)?);
         Ok(Self { log, writer, state })
     }

@@ -61,7 +61,7 @@ impl LogDb for Failing {
 }
 
 fn folder(disk: &Disk) -> Folder {
-    Folder::of(Arc::new(disk.log()), Arc::new(disk.state()), Mode::Inline).unwrap()
+    Folder::on(Arc::new(disk.log()), Arc::new(disk.state()), Mode::Inline).unwrap()
 }
 
 fn address(node: u64) -> NodeAddress {
@@ -200,7 +200,7 @@ async fn a_recovery_cut_short_is_finished() {
         let disk = survivor([&[step(1, create("items"))], &[step(1, create("items"))]]).await;
         let before = rows(&disk);
         let log = Arc::new(Failing { log: disk.log(), left: AtomicUsize::new(commits) });
-        let cut = recover(&Folder::of(log, Arc::new(disk.state()), Mode::Inline).unwrap()).await;
+        let cut = recover(&Folder::on(log, Arc::new(disk.state()), Mode::Inline).unwrap()).await;
         disk.crash();
         if cut.is_ok() {
             assert!(commits > 4);

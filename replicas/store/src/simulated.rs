@@ -70,7 +70,7 @@ struct Machine {
 }
 
 /// One ordered set of rows, as readers see it and as the disk holds it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Rows {
     /// Which keyspace, as one that is made again under its name is another.
     number: u64,
@@ -129,6 +129,22 @@ impl Disk {
         for rows in machine.state.values_mut() {
             rows.crash(&mut machine.random);
         }
+    }
+
+    /// Another disk with what this one holds at this moment, as a copy of a folder has it: what was synced, and a prefix of
+    /// what was not.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let machine = self.machine();
+        let copy = Self::new(machine.random);
+        {
+            let copied = &mut *copy.machine();
+            copied.made = machine.made;
+            copied.log = machine.log.clone();
+            copied.state.clone_from(&machine.state);
+        }
+        copy.crash();
+        copy
     }
 
     /// The state database is empty from here on, as when it was damaged and moved aside. For a machine that has crashed.

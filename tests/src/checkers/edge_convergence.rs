@@ -1,7 +1,7 @@
 //! Replicas that have taken the same changes show the same (strong eventual consistency: Shapiro et al. 2011), views and
 //! open conflicts alike. Looked at when nothing moves any more.
 
-use super::{Checker, View};
+use super::{Checker, View, excerpt};
 
 pub(super) struct EdgeConvergence;
 
@@ -15,7 +15,12 @@ impl Checker for EdgeConvergence {
             return Ok(());
         };
         match others.iter().find(|other| other.1 != first.1) {
-            Some(other) => Err(format!("{} shows {:?}, {} shows {:?}", first.0, first.1, other.0, other.1)),
+            Some(other) => {
+                let differs = |document: &&String| first.1.get(*document) != other.1.get(*document);
+                let document = first.1.keys().chain(other.1.keys()).find(differs).map_or("", String::as_str);
+                let [one, another] = [&first.1, &other.1].map(|shown| excerpt(shown, document));
+                Err(format!("of {document} {} shows {one}, {} shows {another}", first.0, other.0))
+            }
             None => Ok(()),
         }
     }

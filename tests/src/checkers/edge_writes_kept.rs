@@ -1,7 +1,7 @@
 //! What an edge has stored it goes on showing, through crashes and syncs (read your writes: Terry et al. 1994), and in the
 //! end every stored or acknowledged write is shown by every replica, unless its edge lists it as stranded.
 
-use super::{Added, Checker, Shown, StoredWrite, View};
+use super::{Added, Checker, Shown, StoredWrite, View, excerpt};
 
 pub(super) struct EdgeWritesKept;
 
@@ -14,16 +14,19 @@ impl Checker for EdgeWritesKept {
         // Of an edge with stranded work only the end says which writes those are.
         for edge in view.edges.iter().filter(|edge| edge.stranded == 0) {
             if let Some(lost) = missing(&edge.stored, &[], &edge.shown) {
-                return Err(format!("{} has stored {lost:?} and does not show it: {:?}", edge.replica, edge.shown));
+                let shown = excerpt(&edge.shown, &lost.document);
+                return Err(format!("{} has stored {lost:?} and does not show it: {shown}", edge.replica));
             }
         }
         let Some(rest) = &view.rest else { return Ok(()) };
         for (replica, shown) in &rest.replicas {
             if let Some(lost) = missing(&rest.stored, &rest.stranded, shown) {
-                return Err(format!("{lost:?} is neither stranded nor shown by {replica}: {shown:?}"));
+                let shown = excerpt(shown, &lost.document);
+                return Err(format!("{lost:?} is neither stranded nor shown by {replica}: {shown}"));
             }
             if let Some((counter, most)) = rest.asked.iter().find(|(counter, most)| counted(shown, counter) > **most) {
-                return Err(format!("{replica} shows more than {most} in {counter}: {shown:?}"));
+                let shown = excerpt(shown, counter);
+                return Err(format!("{replica} shows more than {most} in {counter}: {shown}"));
             }
         }
         Ok(())
@@ -33,10 +36,8 @@ impl Checker for EdgeWritesKept {
 /// A write that is neither shown nor among those that were refused.
 fn missing<'a>(stored: &'a [StoredWrite], stranded: &[(String, Added)], shown: &Shown) -> Option<&'a StoredWrite> {
     let is_there = |write: &StoredWrite| match &write.added {
-        Added::Part(part) => {
-            let view = shown.get(&write.document).and_then(Option::as_ref);
-            let is_shown = view.is_some_and(|(view, _)| view.contains(&format!("\"{part}\"")));
-            is_shown || stranded.iter().any(|(_, added)| *added == write.added)
+        Added::Part(_) | Added::Letter(_) => {
+            shows(shown, write) || stranded.iter().any(|(_, added)| *added == write.added)
         }
         Added::One => {
             let refused =
@@ -46,6 +47,16 @@ fn missing<'a>(stored: &'a [StoredWrite], stranded: &[(String, Added)], shown: &
         }
     };
     stored.iter().find(|write| !is_there(write))
+}
+
+/// Whether a field, an item or a letter is in its document.
+pub(crate) fn shows(shown: &Shown, write: &StoredWrite) -> bool {
+    let view = shown.get(&write.document).and_then(Option::as_ref);
+    view.is_some_and(|(view, _)| match &write.added {
+        Added::Part(part) => view.contains(&format!("\"{part}\"")),
+        Added::Letter(letter) => view.contains(*letter),
+        Added::One => false,
+    })
 }
 
 /// What a counter shows; 0 for one that is not there.

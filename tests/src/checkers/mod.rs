@@ -15,7 +15,7 @@ mod committed_immutable;
 mod committed_on_quorum;
 mod edge_chain;
 mod edge_convergence;
-mod edge_writes_kept;
+pub(crate) mod edge_writes_kept;
 mod election_safety;
 mod leader_completeness;
 mod log_matching;
@@ -118,15 +118,28 @@ pub struct View {
     pub rest: Option<RestView>,
 }
 
+/// What a report quotes of a document.
+const EXCERPT_CHARS: usize = 2_000;
+
 /// What a replica shows of each document that edges write: its view and how many conflicts are open in it; `None` where
 /// there is no document.
 pub type Shown = BTreeMap<String, Option<(String, u32)>>;
+
+/// The beginning of what is shown of a document, for a report.
+fn excerpt(shown: &Shown, document: &str) -> String {
+    let view = shown.get(document).and_then(Option::as_ref);
+    view.map_or_else(|| "no document".to_owned(), |(view, conflicts)| {
+        format!("{} with {conflicts} conflicts", view.chars().take(EXCERPT_CHARS).collect::<String>())
+    })
+}
 
 /// What a write added to a document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Added {
     /// A field or item that nobody else writes.
     Part(String),
+    /// A letter of a text, which nobody else writes.
+    Letter(char),
     /// One more to a counter.
     One,
 }
@@ -209,9 +222,9 @@ pub trait Checker {
     fn look(&mut self, view: &View) -> Result<(), String>;
 }
 
-/// Every checker.
+/// The checkers of what a core promises while its history goes on: after a restore they begin anew.
 #[must_use]
-pub fn all() -> Vec<Box<dyn Checker>> {
+pub fn of_core() -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(election_safety::ElectionSafety::default()),
         Box::new(vote_safety::VoteSafety::default()),
@@ -223,6 +236,13 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(state_machine_safety::StateMachineSafety::default()),
         Box::new(state_order::StateOrder),
         Box::new(scn_order::ScnOrder::default()),
+    ]
+}
+
+/// The checkers of what edges are promised, whatever becomes of the core.
+#[must_use]
+pub fn of_edges() -> Vec<Box<dyn Checker>> {
+    vec![
         Box::new(edge_chain::EdgeChain::default()),
         Box::new(edge_writes_kept::EdgeWritesKept),
         Box::new(edge_convergence::EdgeConvergence),
@@ -233,7 +253,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
 ///
 /// # Errors
 /// The first violation.
-pub fn look(checkers: &mut [Box<dyn Checker>], view: &View) -> Result<(), Violation> {
+pub fn look<'a>(checkers: impl IntoIterator<Item = &'a mut Box<dyn Checker>>, view: &View) -> Result<(), Violation> {
     for checker in checkers {
         checker.look(view).map_err(|what| Violation { checker: checker.name(), what })?;
     }

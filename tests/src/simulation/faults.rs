@@ -42,6 +42,8 @@ pub enum Kind {
     Add,
     /// A node left.
     Remove,
+    /// The core was lost, and put back to an older copy of a node's folder.
+    Restore,
     /// An edge's process was killed.
     EdgeCrash,
     /// An edge's machine stopped in the middle of a commit.
@@ -60,7 +62,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::CutOff,
         Self::Lost,
         Self::Repeated,
@@ -79,6 +81,7 @@ impl Kind {
         Self::Replace,
         Self::Add,
         Self::Remove,
+        Self::Restore,
         Self::EdgeCrash,
         Self::EdgeCommitCut,
         Self::EdgeCutOff,

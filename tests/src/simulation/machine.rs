@@ -132,6 +132,11 @@ impl Machine {
         }
     }
 
+    /// Its clock.
+    pub(super) fn clock(&self) -> SimulatedClock {
+        SimulatedClock::new(&self.now_us, &self.skew_ms)
+    }
+
     /// Whether a process runs.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -196,7 +201,7 @@ impl Machine {
             state: Arc::clone(&state),
             space: Arc::new(self.disk.clone()),
             network: wires.plug(self.id),
-            clock: Arc::new(SimulatedClock::new(&self.now_us, &self.skew_ms)),
+            clock: Arc::new(self.clock()),
             random: Arc::new(SimulatedRandom::new(random)),
             executor: Arc::new(Inline),
         };

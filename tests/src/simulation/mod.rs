@@ -9,6 +9,7 @@ mod flawed;
 pub mod history;
 pub mod machine;
 pub mod network;
+mod restore;
 mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,16 +29,18 @@ use skerry_host::consensus::snapshot::Thresholds;
 use skerry_host::consensus::types::NodeAddress;
 use skerry_host::documents::keys;
 use skerry_host::node::{Node, Reads};
+use skerry_model::document;
 use skerry_model::engine::Write;
 use skerry_model::policy::Policy;
 use skerry_model::{CollectionName, NodeId, ShardId};
 use skerry_store::{Direction, KeyRange, Limit};
 
 use self::clients::Clients;
-use self::edges::{CHANGING, COLLECTING, COUNTING, Edges, GROWING, shown_by_node};
+use self::edges::{CHANGING, COLLECTING, COUNTING, Edges, GROWING, LOADING, TEXT, shown_by_node};
 use self::faults::{Counts, Flaw};
 use self::machine::{Machine, Plan};
 use self::network::{Weather, Wires};
+use self::restore::Restored;
 use self::storm::Storm;
 use crate::checkers::{self, Checker, LogLine, RestView, RunningView, ShardView, View, VoteView};
 
@@ -53,8 +56,13 @@ const HEAL_US_MAX: u64 = 60_000_000;
 /// The collections whose histories must be linearizable, and how each merges.
 const REGISTERS: [(&str, Policy); 2] = [("ledger", Policy::Strict), ("notes", Policy::Lww)];
 /// The collections that edges write too.
-const SHARED: [(&str, Policy); 4] =
-    [(GROWING, Policy::Json), (CHANGING, Policy::Lww), (COUNTING, Policy::Counter), (COLLECTING, Policy::Set)];
+const SHARED: [(&str, Policy); 5] = [
+    (GROWING, Policy::Json),
+    (LOADING, Policy::Json),
+    (CHANGING, Policy::Lww),
+    (COUNTING, Policy::Counter),
+    (COLLECTING, Policy::Set),
+];
 
 /// How a world is set up.
 #[derive(Debug, Clone)]
@@ -75,6 +83,9 @@ pub struct Setup {
     pub storm_us: u64,
     /// What linearizable reads rely on.
     pub reads: Reads,
+    /// Whether the core is put back to an older copy of a node's folder, and what becomes of the work of edges that the copy
+    /// lacks.
+    pub restored: Option<Restored>,
     /// What is wrong with its nodes.
     pub flaw: Flaw,
 }
@@ -91,14 +102,16 @@ impl Setup {
         let spares = random.random_range(0..3);
         let thresholds = thresholds(&mut random);
         let edges = random.random_range(0..4);
-        Self { seed, nodes, spares, shards, edges, thresholds, storm_us, reads, flaw: Flaw::None }
+        let restored = (edges > 0 && random.random_bool(0.4)).then(|| Restored::draw(&mut random, storm_us));
+        Self { seed, nodes, spares, shards, edges, thresholds, storm_us, reads, restored, flaw: Flaw::None }
     }
 
     /// A small world for one scenario: nodes with one shard.
     #[must_use]
     pub fn small(seed: u64, nodes: u64, flaw: Flaw) -> Self {
         let thresholds = Thresholds::default();
-        Self { seed, nodes, spares: 0, shards: 1, edges: 0, thresholds, storm_us: 0, reads: Reads::Quorum, flaw }
+        let (spares, edges, storm_us, reads, restored) = (0, 0, 0, Reads::Quorum, None);
+        Self { seed, nodes, spares, shards: 1, edges, thresholds, storm_us, reads, restored, flaw }
     }
 }
 
@@ -182,13 +195,16 @@ pub struct World {
     runs: Vec<u64>,
     clients: Clients,
     edges: Edges,
-    checkers: Vec<Box<dyn Checker>>,
+    checkers_of_core: Vec<Box<dyn Checker>>,
+    checkers_of_edges: Vec<Box<dyn Checker>>,
     logs_due_us: u64,
     /// The leaders that were seen.
     leaders: BTreeSet<(ShardId, u64)>,
     /// The generation that each shard has reached on each node: every snapshot that is installed makes another.
     generations: BTreeMap<(NodeId, ShardId), u64>,
     faults: Counts,
+    /// Machines whose nodes a restored cluster has put out: they never run again.
+    retired: BTreeSet<usize>,
     /// Nodes that were asked to leave.
     leaving: BTreeSet<NodeId>,
     /// Changes of the members, each held at the machine that was asked until the answer: while one is under way nothing
@@ -226,12 +242,14 @@ impl World {
             machines,
             plan,
             clients: Clients::new(random.random(), REGISTERS.map(|(name, _)| name).as_slice()),
-            edges: Edges::new(random.random(), setup.edges, cores),
-            checkers: checkers::all(),
+            edges: Edges::new(random.random(), setup.edges, cores, setup.restored.is_some()),
+            checkers_of_core: checkers::of_core(),
+            checkers_of_edges: checkers::of_edges(),
             logs_due_us: 0,
             leaders: BTreeSet::new(),
             generations: BTreeMap::new(),
             faults: Counts::default(),
+            retired: BTreeSet::new(),
             leaving: BTreeSet::new(),
             changing: Vec::new(),
             sizes: BTreeSet::new(),
@@ -244,25 +262,38 @@ impl World {
         self.start_all();
         self.found()?;
         let mut storm = Storm::begin(setup.seed, self);
-        let end = self.now_us + setup.storm_us;
-        while self.now_us < end {
-            storm.blow(self);
-            self.clients.ask(&self.machines, self.now_us);
-            self.edges.live(self.now_us, &self.machines, &mut self.faults);
-            self.tick()?;
+        if let Some(restored) = &setup.restored {
+            return self.live_with_restore(storm, restored);
         }
+        self.endure(&mut storm, setup.storm_us)?;
         storm.end(self);
         self.edges.calm();
         self.heal()?;
+        self.hear_all()?;
         self.rest()?;
         self.clients.history.check().map_err(|wrong| wrong.to_string())
+    }
+
+    /// Faults, and everybody at work.
+    fn endure(&mut self, storm: &mut Storm, for_us: u64) -> Result<(), String> {
+        let end = self.now_us + for_us;
+        while self.now_us < end {
+            storm.blow(self);
+            // What clients were told of a core that was put back holds no more.
+            if self.retired.is_empty() {
+                self.clients.ask(&self.machines, self.now_us);
+            }
+            self.edges.live(self.now_us, &self.machines, &mut self.faults);
+            self.tick()?;
+        }
+        Ok(())
     }
 
     /// Starts every machine that is off, edges too, but for spare ones that nobody has asked for.
     pub fn start_all(&mut self) {
         for at in 0..self.machines.len() {
             let is_wanted = at < self.plan.founders.len() || self.runs[at] > 0;
-            if is_wanted && !self.machines[at].is_up() {
+            if is_wanted && !self.retired.contains(&at) && !self.machines[at].is_up() {
                 self.start(at);
             }
         }
@@ -283,7 +314,12 @@ impl World {
     pub fn found(&mut self) -> Result<(), String> {
         let steps = REGISTERS.into_iter().chain(SHARED).map(|(name, policy)| {
             let name = CollectionName::new(name).expect("it is a valid name");
-            Step::CreateCollection { name, policy, template: None, text: Vec::new(), settle: false, inbox: None }
+            // A text that every document has from its beginning is one text wherever that was.
+            let has_text = name.as_str() == GROWING;
+            let template = serde_json::Map::from_iter([(TEXT.to_owned(), "".into())]);
+            let template = has_text.then(|| document::View::of(&template).expect("it is a small document"));
+            let text = if has_text { vec![format!("/{TEXT}")] } else { Vec::new() };
+            Step::CreateCollection { name, policy, template, text, settle: false, inbox: None }
         });
         for step in steps {
             self.ask_until_done("the collections were made", move |node| {
@@ -493,7 +529,12 @@ impl World {
                 self.leaders.insert((shard, leader.term));
             }
         }
-        checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+        self.look(&view)
+    }
+
+    fn look(&mut self, view: &View) -> Result<(), String> {
+        let every = self.checkers_of_core.iter_mut().chain(&mut self.checkers_of_edges);
+        checkers::look(every, view).map_err(|violation| violation.to_string())
     }
 
     /// How large the cluster is while somebody leads it, and how far its clocks are apart.
@@ -518,7 +559,10 @@ impl World {
 
     fn view(&self, with_logs: bool) -> Result<View, String> {
         let mut nodes = Vec::with_capacity(self.machines.len());
-        for (machine, run) in self.machines.iter().zip(&self.runs) {
+        for (at, (machine, run)) in self.machines.iter().zip(&self.runs).enumerate() {
+            if self.retired.contains(&at) {
+                continue;
+            }
             let node = machine.node();
             let mut shards = Vec::with_capacity(usize::from(self.plan.shards));
             for number in 0..self.plan.shards {
@@ -559,12 +603,30 @@ impl World {
             }
         }
         self.start_all();
+        self.serve()?;
+        self.settle()?;
+        let end = self.now_us + HEAL_US_MAX;
+        while !self.agrees() {
+            if self.now_us > end {
+                return Err(format!("the nodes do not agree: {}", self.states()));
+            }
+            self.pass(COMPARE_EVERY)?;
+        }
+        Ok(())
+    }
+
+    /// Every shard is served.
+    fn serve(&mut self) -> Result<(), String> {
         for number in 0..self.plan.shards {
             let shard = ShardId::new(number);
             let what = format!("shard {number} was served");
             self.ask_until_done(&what, move |node| async move { node.is_served(shard).await })?;
         }
-        self.settle()?;
+        Ok(())
+    }
+
+    /// Clients read everything once more, from every node.
+    fn hear_all(&mut self) -> Result<(), String> {
         let end = self.now_us + HEAL_US_MAX;
         let voters = self.voters();
         while !self.clients.read_all(&self.machines, &voters, self.now_us) {
@@ -573,12 +635,6 @@ impl World {
                 return Err(format!("the last reads were not answered: {unheard:?}; {}", self.states()));
             }
             self.tick()?;
-        }
-        while !self.agrees() {
-            if self.now_us > end {
-                return Err(format!("the nodes do not agree: {}", self.states()));
-            }
-            self.pass(COMPARE_EVERY)?;
         }
         Ok(())
     }
@@ -622,7 +678,7 @@ impl World {
         let mut view = self.view(true)?;
         let (stored, asked) = (self.edges.stored(), self.edges.asked());
         view.rest = Some(RestView { replicas: self.shown(), stored, stranded, asked });
-        checkers::look(&mut self.checkers, &view).map_err(|violation| violation.to_string())
+        self.look(&view)
     }
 
     /// What each voter and each edge shows of the documents that edges write.

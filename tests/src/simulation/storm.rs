@@ -86,6 +86,12 @@ impl Storm {
         }
     }
 
+    /// The cluster is one node alone, on another line of history.
+    pub(super) fn begin_again(&mut self, alone: NodeId) {
+        self.until.clear();
+        self.members = vec![alone];
+    }
+
     /// A process that has ended by itself is started again, as its operator would.
     fn bury(&mut self, world: &mut World) {
         for at in 0..world.machines.len() {

@@ -8,7 +8,7 @@ use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::state::{StateEngine, Unavailable, built_in};
 use skerry_model::engine::{self, Engine, MergeDocument, OpenConflicts, Viewed};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy};
-use skerry_model::{Epoch, PluginDigest, VersionId};
+use skerry_model::{Epoch, PluginDigest, ShardId, VersionId};
 
 use super::shown::Shown;
 use super::{Error, Pending, Phase, Replica};
@@ -257,12 +257,17 @@ impl Replica {
                 self.keep(pending.slot, &entry);
                 self.forget_pending(place, pending.slot);
             }
-            Phase::Waiting if !entry.covered => {
+            // What is here of a shard before the restored core's content came is of the core that was.
+            Phase::Waiting if !entry.covered && !self.is_returning(pending.slot.shard) => {
                 let covered = Entry { covered: true, ..entry };
                 self.table.put(keys::outbox::key(pending.slot), keys::outbox::encode(&covered));
             }
             Phase::Waiting => {}
         }
+    }
+
+    fn is_returning(&self, shard: ShardId) -> bool {
+        self.shards.get(&shard).is_some_and(|shard| shard.standing.returning)
     }
 
     /// Shows a document again from its rows, after its pending changes or its policy changed.

@@ -26,7 +26,7 @@ use skerry_model::{Origin, ShardId};
 
 use self::machine::EdgeMachine;
 use self::storm::EdgeStorm;
-pub(super) use self::writers::{CHANGING, COLLECTING, COUNTING, GROWING};
+pub(super) use self::writers::{CHANGING, COLLECTING, COUNTING, GROWING, LOADING, TEXT};
 use self::writers::{Writers, added, documents};
 use super::faults::Counts;
 use super::machine::Machine;
@@ -45,11 +45,12 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    pub(super) fn new(seed: u64, count: usize, cores: Vec<String>) -> Self {
+    /// So many edges. With `may_be_restored` the core may forget what it has acknowledged.
+    pub(super) fn new(seed: u64, count: usize, cores: Vec<String>, may_be_restored: bool) -> Self {
         let machine = |at: usize| EdgeMachine::new(at + 1, seed ^ ((at as u64 + 1) << 32), cores.clone());
         Self {
             machines: (0..count).map(machine).collect(),
-            writers: Writers::new(seed ^ 0x3217),
+            writers: Writers::new(seed ^ 0x3217, may_be_restored),
             storm: EdgeStorm::new(seed ^ 0x5707),
             runs: vec![0; cores.len()],
             cores,
@@ -65,11 +66,23 @@ impl Edges {
     pub(super) fn live(&mut self, now_us: u64, nodes: &[Machine], counts: &mut Counts) {
         self.storm.blow(&mut self.machines, now_us, counts);
         self.writers.ask(&self.machines, nodes);
+        self.writers.try_again(&self.machines);
     }
 
     /// No more faults.
     pub(super) fn calm(&mut self) {
         self.storm.end(&mut self.machines);
+    }
+
+    /// The core is lost: from here on no edge reaches a node.
+    pub(super) fn lose_core(&self) {
+        self.machines.iter().for_each(|edge| edge.wire.set_lost(true));
+    }
+
+    /// A core is there again, which shows this: what clients of the core wrote and it lacks is not asked for any more.
+    pub(super) fn find_core(&self, shown: &Shown) {
+        self.writers.forget_at_core(shown);
+        self.machines.iter().for_each(|edge| edge.wire.set_lost(false));
     }
 
     /// Carries what was said to the nodes, and lets time go on by one tick.

@@ -52,6 +52,8 @@ struct State {
     random: StdRng,
     manners: Manners,
     cut: bool,
+    /// There is no core.
+    lost: bool,
     sent: u64,
     /// Requests on their way, by when they arrive.
     on_the_way: BTreeMap<(u64, u64), Letter>,
@@ -94,6 +96,7 @@ impl EdgeWire {
             random: StdRng::seed_from_u64(seed),
             manners: Manners::GOOD,
             cut: false,
+            lost: false,
             sent: 0,
             on_the_way: BTreeMap::new(),
             at_nodes: BTreeMap::new(),
@@ -110,6 +113,11 @@ impl EdgeWire {
     /// Cuts the edge off from every node, or mends that.
     pub(crate) fn set_cut(&self, cut: bool) {
         self.0.lock().cut = cut;
+    }
+
+    /// There is no core any more, or there is one again.
+    pub(crate) fn set_lost(&self, lost: bool) {
+        self.0.lock().lost = lost;
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -132,7 +140,7 @@ impl EdgeWire {
         state.now_us = now_us;
         let late = state.on_the_way.split_off(&(now_us + 1, 0));
         let arrived = std::mem::replace(&mut state.on_the_way, late);
-        if state.cut {
+        if state.cut || state.lost {
             return Vec::new();
         }
         for letter in arrived.values() {
@@ -210,7 +218,7 @@ impl EdgeWire {
         if lost {
             state.counts.add(kind);
         }
-        lost || state.cut
+        lost || state.cut || state.lost
     }
 
     async fn travel(&self, url: &str, request: Bytes) -> Result<Answer, CoreError> {

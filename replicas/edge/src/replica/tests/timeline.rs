@@ -98,6 +98,23 @@ fn a_lost_answer_is_found_in_the_restored_core() {
     assert_eq!(edge.replica().counts().stranded, 0);
 }
 
+/// What the core has taken and published, and lost with the restore before this edge heard that it was taken, is offered again.
+#[test]
+fn what_came_back_without_an_answer_is_offered_to_the_restored_core() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    let mut restored = core.restored(7, false);
+    edge.put("rope", json!({"n": 1}));
+    let shard = edge.replica().ready_shards()[0];
+    let push = edge.replica().next_push(shard).unwrap().unwrap();
+    core.push(&push);
+    edge.pull(&mut core);
+    edge.replica().connection_lost();
+    edge.come_back(&mut restored);
+    assert_eq!(restored.view("rope"), Some(json!({"n": 1})));
+    edge.check("rope", json!({"n": 1}), State::Committed);
+}
+
 #[test]
 fn the_way_back_goes_on_after_a_crash_at_every_step() {
     for crash_after in 0..6 {

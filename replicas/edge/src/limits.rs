@@ -59,7 +59,8 @@ pub const TAG_SEEN_BYTES_MAX: usize = 200;
 /// Rows of refused changes on one page, in bytes; the page ends with the one that passes it.
 pub const STRANDED_PAGE_BYTES: usize = 4 << 20;
 
-/// How long an acknowledged change is kept in case the core is restored to a moment before it, in milliseconds: a day.
+/// How long an acknowledged change is kept in case the core is restored to a moment before it, in milliseconds of the
+/// core's clock: a day.
 pub const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Rows of such changes, in bytes; past it the oldest go sooner.
 pub const KEPT_BYTES_MAX: u64 = 256 << 20;

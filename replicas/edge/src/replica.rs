@@ -171,7 +171,9 @@ pub struct Replica {
     changed: BTreeSet<Place>,
     /// Those of the last commit.
     committed: BTreeSet<Place>,
-    /// When the oldest kept change was acknowledged, in milliseconds since 1970, as far as is known.
+    /// The latest time of the core that was heard of, in milliseconds since 1970; 0 before its first word.
+    core_ms: u64,
+    /// When the oldest kept change was acknowledged, by the core's clock, as far as is known.
     oldest_kept_ms: Option<u64>,
     stranded: u64,
 }
@@ -322,6 +324,7 @@ impl Replica {
             tally: tally.unwrap_or(Tally { next_position: 1, ..Tally::default() }),
             changed: BTreeSet::new(),
             committed: BTreeSet::new(),
+            core_ms: 0,
             oldest_kept_ms: Some(0),
             stranded: 0,
         };

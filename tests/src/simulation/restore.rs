@@ -74,7 +74,8 @@ impl World {
             self.tick()?;
         }
         let (at, copy) = self.recover_one(copies, restored.replay, &SimulatedRandom::new(random))?;
-        self.retired.extend((0..self.machines.len()).filter(|other| *other != at));
+        // Spare machines that have not come yet still may.
+        self.retired.extend((0..self.machines.len()).filter(|other| *other != at && self.runs[*other] > 0));
         self.machines[at].disk = copy;
         self.checkers_of_core = crate::checkers::of_core();
         storm.begin_again(self.machines[at].id);

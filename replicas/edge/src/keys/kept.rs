@@ -14,7 +14,7 @@ pub(crate) fn all() -> KeyRange {
     Kind::Kept.all()
 }
 
-/// `acknowledged_ms`: in milliseconds since 1970.
+/// `acknowledged_ms`: in milliseconds since 1970, by the core's clock.
 pub(crate) fn key(acknowledged_ms: u64, slot: Slot) -> Bytes {
     let Slot { shard, position } = slot;
     Kind::Kept.with(&[&acknowledged_ms.to_be_bytes(), &shard.get().to_be_bytes(), &position.to_be_bytes()])

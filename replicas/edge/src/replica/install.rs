@@ -144,6 +144,7 @@ impl Replica {
 
     /// Corrects this edge's clock by the core's, in milliseconds since 1970.
     fn set_clock(&mut self, sent_ms: u64, core_ms: u64) {
+        self.hear_time(core_ms);
         // The answer was written about half way between sending and now.
         let middle = sent_ms / 2 + self.clock.now_ms() / 2;
         let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
@@ -301,6 +302,9 @@ impl Replica {
         gone.iter().try_for_each(|place| self.drop_published(place))?;
         for document in evaluated {
             self.take_document(document)?;
+        }
+        if let Position::Feed { after } = &batch.to.position {
+            self.hear_time(after.scn.millis());
         }
         let copied = matches!(batch.to.position, Position::Feed { .. });
         let copying = if copied { Copying::First } else { standing.copying };

@@ -1,4 +1,5 @@
-//! Acknowledged changes, kept for a day in case the core is restored to a moment before it took them.
+//! Acknowledged changes, kept for a day in case the core is restored to a moment before it took them. The day is the core's:
+//! a clock of this edge that jumps makes none of them older.
 
 use bytes::Bytes;
 use skerry_channel::change::Change;
@@ -13,7 +14,7 @@ use crate::limits;
 impl Replica {
     /// Keeps what it takes to make an acknowledged change again.
     pub(super) fn keep(&mut self, slot: Slot, entry: &Entry) {
-        let now = self.clock.now_ms();
+        let now = self.core_ms;
         let row = keys::kept::encode(&Entry {
             change: without_delta(entry),
             covered: true,
@@ -28,8 +29,8 @@ impl Replica {
 
     /// Lets go of some that are too old, or too many. `true` when more of them are.
     pub(super) fn let_go_of_kept(&mut self) -> Result<bool, Error> {
-        let now = self.clock.now_ms();
-        // A clock that was set back makes none of them older than they are.
+        let now = self.core_ms;
+        // A restored core's clock may be behind that of the one before.
         let is_old = |at: u64| now.saturating_sub(at) >= limits::KEPT_MS;
         let too_many = |tally: &keys::tally::Tally| tally.kept_bytes > limits::KEPT_BYTES_MAX;
         if !self.oldest_kept_ms.is_some_and(is_old) && !too_many(&self.tally) {
@@ -50,6 +51,11 @@ impl Replica {
         }
         self.oldest_kept_ms = left.or_else(|| rows.last().filter(|_| went).map(|_| 0));
         Ok(went && left.is_none())
+    }
+
+    /// The core has named this time, in milliseconds since 1970.
+    pub(super) fn hear_time(&mut self, core_ms: u64) {
+        self.core_ms = self.core_ms.max(core_ms);
     }
 
     pub(super) fn forget_kept(&mut self, key: Bytes, row: &Bytes) {

@@ -138,7 +138,9 @@ impl Edges {
         let stored = self.writers.stored();
         let view = |edge: &EdgeMachine| {
             let running = edge.edge().filter(|_| !edge.has_stopped())?;
-            let by_this = stored.iter().filter(|write| write.by.as_ref() == Some(&edge.replica));
+            // Beside another load a load has no room, and is shown nowhere until the core has refused it.
+            let is_load = |write: &StoredWrite| write.document.starts_with(LOADING);
+            let by_this = stored.iter().filter(|write| write.by.as_ref() == Some(&edge.replica) && !is_load(write));
             Some(EdgeView {
                 replica: edge.replica.clone(),
                 stored: by_this.cloned().collect(),

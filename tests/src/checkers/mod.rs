@@ -128,9 +128,12 @@ pub type Shown = BTreeMap<String, Option<(String, u32)>>;
 /// The beginning of what is shown of a document, for a report.
 fn excerpt(shown: &Shown, document: &str) -> String {
     let view = shown.get(document).and_then(Option::as_ref);
-    view.map_or_else(|| "no document".to_owned(), |(view, conflicts)| {
-        format!("{} with {conflicts} conflicts", view.chars().take(EXCERPT_CHARS).collect::<String>())
-    })
+    view.map_or_else(
+        || "no document".to_owned(),
+        |(view, conflicts)| {
+            format!("{} with {conflicts} conflicts", view.chars().take(EXCERPT_CHARS).collect::<String>())
+        },
+    )
 }
 
 /// What a write added to a document.

@@ -92,12 +92,19 @@ impl World {
     }
 
     /// The first of these copies that can be made a cluster of its own: who had not been a member then cannot.
-    fn recover_one(&self, copies: Vec<(usize, Disk)>, replay: bool, random: &SimulatedRandom) -> Result<(usize, Disk), String> {
+    fn recover_one(
+        &self,
+        copies: Vec<(usize, Disk)>,
+        replay: bool,
+        random: &SimulatedRandom,
+    ) -> Result<(usize, Disk), String> {
         let mut wrong = "there is none".to_owned();
         for (at, copy) in copies {
             match recover(&copy, replay, &self.machines[at].clock(), random) {
                 Ok(()) => return Ok((at, copy)),
-                Err(error @ (Error::NoMember { .. } | Error::NoCluster | Error::Empty { .. })) => wrong = error.to_string(),
+                Err(error @ (Error::NoMember { .. } | Error::NoCluster | Error::Empty { .. })) => {
+                    wrong = error.to_string()
+                }
                 Err(error) => return Err(format!("the copy of machine {at} was not recovered: {error}")),
             }
         }

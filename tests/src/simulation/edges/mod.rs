@@ -161,12 +161,13 @@ impl Edges {
         self.writers.asked()
     }
 
-    /// Whether every edge has said all and heard all.
+    /// Whether every edge has said all and heard all, and nobody is about to write.
     pub(super) fn are_in_step(&self) -> bool {
-        self.machines.iter().all(|machine| {
-            let status = machine.edge().map(skerry_edge::Edge::status);
-            status.is_some_and(|status| status.connected && status.unsent == 0 && status.copied)
-        })
+        !self.writers.are_busy()
+            && self.machines.iter().all(|machine| {
+                let status = machine.edge().map(skerry_edge::Edge::status);
+                status.is_some_and(|status| status.connected && status.unsent == 0 && status.copied)
+            })
     }
 
     /// How the edges are, for a report.

@@ -63,12 +63,21 @@ pub(crate) struct Writers {
     /// How often one was to be added to each counter.
     asked: BTreeMap<String, usize>,
     may_be_restored: bool,
+    /// Held by everybody who is about to write.
+    busy: Arc<()>,
 }
 
 impl Writers {
     pub(crate) fn new(seed: u64, may_be_restored: bool) -> Self {
         let random = StdRng::seed_from_u64(seed);
-        Self { random, number: 0, stored: Arc::default(), asked: BTreeMap::new(), may_be_restored }
+        Self {
+            random,
+            number: 0,
+            stored: Arc::default(),
+            asked: BTreeMap::new(),
+            may_be_restored,
+            busy: Arc::default(),
+        }
     }
 
     /// Writes that were answered and that nothing takes back: at an edge they are stored, at the core acknowledged.
@@ -93,7 +102,11 @@ impl Writers {
             let planned = self.draw(machine.replica.as_str(), true);
             let (edge, all) = (edge.clone(), Arc::clone(&self.stored));
             let by = machine.replica.clone();
-            machine.spawn(async move { carry_out(&edge, planned, Some(by), &all).await });
+            let busy = Arc::clone(&self.busy);
+            machine.spawn(async move {
+                carry_out(&edge, planned, Some(by), &all).await;
+                drop(busy);
+            });
         }
         if edges.is_empty() || !self.random.random_bool(CHANCE) {
             return;
@@ -102,7 +115,16 @@ impl Writers {
         let Some(node) = machine.node().filter(|_| !machine.is_paused()) else { return };
         let planned = self.draw("core", !self.may_be_restored);
         let all = Arc::clone(&self.stored);
-        machine.spawn(async move { carry_out(&node, planned, None, &all).await });
+        let busy = Arc::clone(&self.busy);
+        machine.spawn(async move {
+            carry_out(&node, planned, None, &all).await;
+            drop(busy);
+        });
+    }
+
+    /// Whether anybody still waits to write, or for the answer.
+    pub(crate) fn are_busy(&self) -> bool {
+        Arc::strong_count(&self.busy) > 1
     }
 
     /// Somebody has some of what was refused made again.
@@ -212,7 +234,8 @@ async fn carry_out(replica: &impl Documents, planned: Planned, by: Option<Origin
         tokio::time::sleep(pause).await;
     }
     let base = based.and(read).map(|read| read.stamp.etag);
-    if let (Ok(_), Some((document, added))) = (replica.write(at, WriteRequest { base, ..WriteRequest::new(write) }).await, added)
+    if let (Ok(_), Some((document, added))) =
+        (replica.write(at, WriteRequest { base, ..WriteRequest::new(write) }).await, added)
     {
         all.lock().push(StoredWrite { by, document, added });
     }

@@ -4,99 +4,19 @@ use std::io::Read;
 
 use bytes::Bytes;
 use serde_json::json;
-use skerry_channel::change::{Change, Mark};
-use skerry_channel::frame;
+use skerry_channel::change::Change;
 use skerry_channel::limits::{CHANGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_INFLATED_BYTES_MAX, PUSH_CHANGES_MAX};
-use skerry_channel::message::{Answer, Hello, PROTOCOL, Push, Pushed, Request, Verdict, Welcome};
+use skerry_channel::message::{Answer, Push, Pushed, Verdict};
 use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::{Author, Delta, Engine, Write, WriteContext};
-use skerry_model::{CollectionId, Epoch, Incarnation, Nonce, Origin, ShardId};
+use skerry_model::{Incarnation, Nonce, Origin, ShardId};
+use skerry_tests::liar::{Liar, post};
 use skerry_tests::processes::{Cluster, metrics};
 
 use super::requests::{BINARIES, create, read, write};
 
-const SHARD: ShardId = ShardId::new(0);
 /// Changes that each are as small as one can be, in batches of the most there may be.
 const TINY_BATCHES: usize = 20;
-
-/// An edge that sends what it likes.
-struct Liar {
-    core: String,
-    replica: Origin,
-    incarnation: Incarnation,
-    welcome: Welcome,
-    mark: Mark,
-}
-
-impl Liar {
-    fn new(core: &str, name: &str) -> Self {
-        let (replica, incarnation): (Origin, _) =
-            (name.parse().unwrap(), Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) });
-        let mark = Mark::start(&replica, &incarnation, SHARD);
-        let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation, timeline: None };
-        let answer = post(core, frame::encode(&Request::Hello(hello)).unwrap());
-        let Ok(Answer::Welcome(welcome)) = answer else { panic!("no welcome: {answer:?}") };
-        Self { core: core.to_owned(), replica, incarnation, welcome, mark }
-    }
-
-    fn collection(&self) -> CollectionId {
-        self.welcome.catalog.collections[0].id
-    }
-
-    fn change(&self, at: u64, key: &str, delta: Delta) -> Change {
-        let (collection, epoch) = (self.collection(), Epoch::new(0));
-        Change {
-            sequence: self.mark.sequence + 1 + at,
-            collection,
-            key: key.parse().unwrap(),
-            epoch,
-            time_ms: 0,
-            delta,
-        }
-    }
-
-    fn push(&self, changes: Vec<Bytes>) -> Push {
-        Push {
-            replica: self.replica.clone(),
-            incarnation: self.incarnation,
-            timeline: self.welcome.timeline,
-            shard: SHARD,
-            first: self.mark.sequence + 1,
-            before: self.mark.chain,
-            changes,
-        }
-    }
-
-    fn send(&self, push: Push) -> Result<Answer, u16> {
-        post(&self.core, frame::encode(&Request::Push(push)).unwrap())
-    }
-
-    /// Sends changes where they belong, and gives their verdicts.
-    fn told(&mut self, changes: Vec<Bytes>) -> Vec<Verdict> {
-        let answer = self.send(self.push(changes));
-        let Ok(Answer::Pushed(Pushed::Judged { mark, verdicts })) = answer else { panic!("not judged: {answer:?}") };
-        self.mark = mark;
-        verdicts
-    }
-
-    fn refused(&mut self, change: &Change) -> String {
-        match self.told(vec![change.encode().unwrap()]).remove(0) {
-            Verdict::Refused(refusal) => refusal.kind,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// The answer, or the status of an error.
-fn post(core: &str, frame: Bytes) -> Result<Answer, u16> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (status, body) = runtime.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client.post(format!("{core}/v1/sync")).body(frame).send().await.unwrap();
-        (answer.status().as_u16(), answer.bytes().await.unwrap())
-    });
-    if status == 200 { Ok(frame::decode(&body).unwrap()) } else { Err(status) }
-}
 
 /// What a write of this replica makes of nothing.
 fn delta(replica: &Origin, document: &serde_json::Value) -> Delta {

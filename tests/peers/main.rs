@@ -9,6 +9,8 @@ mod crowd;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod friends;
 #[cfg(test)]
 mod pouchdb;

@@ -4,5 +4,6 @@
 pub mod checkers;
 pub mod core;
 pub mod edge;
+pub mod liar;
 pub mod processes;
 pub mod simulation;

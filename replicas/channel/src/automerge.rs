@@ -218,6 +218,8 @@ mod tests {
 
     #[test]
     fn messages_of_javascript_are_read() {
+        let documented = include_str!("../../../docs/sync.md").lines().map(str::trim).collect::<String>();
+        assert!([JOIN, SYNC].iter().all(|message| documented.contains(message)), "docs/sync.md lacks {JOIN} or {SYNC}");
         let join = FromClient::decode(&hex::decode(JOIN).unwrap()).unwrap();
         assert_eq!(join, FromClient::Join { sender: "peer-1".to_owned(), versions: vec!["1".to_owned()] });
         let sync = FromClient::decode(&hex::decode(SYNC).unwrap()).unwrap();

@@ -1,0 +1,124 @@
+//! An edge without a replica behind it, which sends a core node what it likes.
+
+use bytes::Bytes;
+use skerry_channel::change::{Change, Mark};
+use skerry_channel::frame;
+use skerry_channel::message::{Answer, Hello, PROTOCOL, Push, Pushed, Request, Verdict, Welcome};
+use skerry_model::engine::Delta;
+use skerry_model::{CollectionId, Epoch, Incarnation, Nonce, Origin, ShardId};
+
+const SHARD: ShardId = ShardId::new(0);
+
+/// An edge that sends what it likes.
+pub struct Liar {
+    core: String,
+    /// Who it says that it is.
+    pub replica: Origin,
+    /// What it writes under.
+    pub incarnation: Incarnation,
+    welcome: Welcome,
+    /// How far its chain has come.
+    pub mark: Mark,
+}
+
+impl Liar {
+    /// One that has said hello.
+    ///
+    /// # Panics
+    /// When it is not welcome.
+    #[must_use]
+    pub fn new(core: &str, name: &str) -> Self {
+        let (replica, incarnation): (Origin, _) =
+            (name.parse().unwrap(), Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) });
+        let mark = Mark::start(&replica, &incarnation, SHARD);
+        let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation, timeline: None };
+        let answer = post(core, frame::encode(&Request::Hello(hello)).unwrap());
+        let Ok(Answer::Welcome(welcome)) = answer else { panic!("no welcome: {answer:?}") };
+        Self { core: core.to_owned(), replica, incarnation, welcome, mark }
+    }
+
+    fn collection(&self) -> CollectionId {
+        self.welcome.catalog.collections[0].id
+    }
+
+    /// A change of the first collection, `at` places behind the next.
+    ///
+    /// # Panics
+    /// When the key is none.
+    #[must_use]
+    pub fn change(&self, at: u64, key: &str, delta: Delta) -> Change {
+        let (collection, epoch) = (self.collection(), Epoch::new(0));
+        Change {
+            sequence: self.mark.sequence + 1 + at,
+            collection,
+            key: key.parse().unwrap(),
+            epoch,
+            time_ms: 0,
+            delta,
+        }
+    }
+
+    /// A batch at the end of its chain.
+    #[must_use]
+    pub fn push(&self, changes: Vec<Bytes>) -> Push {
+        Push {
+            replica: self.replica.clone(),
+            incarnation: self.incarnation,
+            timeline: self.welcome.timeline,
+            shard: SHARD,
+            first: self.mark.sequence + 1,
+            before: self.mark.chain,
+            changes,
+        }
+    }
+
+    /// Sends a push, and gives the answer or the status of an error.
+    ///
+    /// # Errors
+    /// The status of an error.
+    ///
+    /// # Panics
+    /// When the core is not there.
+    pub fn send(&self, push: Push) -> Result<Answer, u16> {
+        post(&self.core, frame::encode(&Request::Push(push)).unwrap())
+    }
+
+    /// Sends changes where they belong, and gives their verdicts.
+    ///
+    /// # Panics
+    /// When they are not judged.
+    pub fn told(&mut self, changes: Vec<Bytes>) -> Vec<Verdict> {
+        let answer = self.send(self.push(changes));
+        let Ok(Answer::Pushed(Pushed::Judged { mark, verdicts })) = answer else { panic!("not judged: {answer:?}") };
+        self.mark = mark;
+        verdicts
+    }
+
+    /// The kind of refusal of one change.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub fn refused(&mut self, change: &Change) -> String {
+        match self.told(vec![change.encode().unwrap()]).remove(0) {
+            Verdict::Refused(refusal) => refusal.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The answer to a frame, or the status of an error.
+///
+/// # Errors
+/// The status of an error.
+///
+/// # Panics
+/// When the core is not there.
+pub fn post(core: &str, frame: Bytes) -> Result<Answer, u16> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (status, body) = runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.post(format!("{core}/v1/sync")).body(frame).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    });
+    if status == 200 { Ok(frame::decode(&body).unwrap()) } else { Err(status) }
+}

@@ -82,6 +82,26 @@ fn whatever_a_hostile_edge_sends_is_refused_and_counted() {
     assert!(frames.iter().all(|verdict| matches!(verdict, Verdict::Refused(_))), "{frames:?}");
     is_counted("crafted chunks");
 
+    // Among many changes of one document only those at fault are refused.
+    let author = Author::new(liar.replica.clone(), &liar.incarnation);
+    let context = WriteContext { author: &author, time_ms: 0, number: None, base: None, seen: None };
+    let mut document = JsonEngine::new(JsonSettings::default()).unwrap().empty();
+    let mut frames: Vec<_> = (0..21)
+        .map(|at| {
+            let delta = match at % 5 {
+                3 => Delta(Bytes::from_static(b"x")),
+                _ => document.apply(&Write::Patch(json!({ "n": at })), &context).unwrap().unwrap(),
+            };
+            liar.change(at, "mixed", delta).encode().unwrap()
+        })
+        .collect();
+    frames.push(liar.change(21, "mixed", document.apply(&Write::Delete, &context).unwrap().unwrap()).encode().unwrap());
+    let verdicts = liar.told(frames);
+    for (at, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(matches!(verdict, Verdict::Refused(_)), at % 5 == 3 && at < 21, "{at}: {verdict:?}");
+    }
+    assert_eq!(read(&core, "items", "mixed"), None);
+
     // At the limits: the largest document is taken, one that is larger is not.
     let large = liar.change(0, "large", delta(&liar.replica, &json!({ "text": "x".repeat((1 << 20) - 11) })));
     assert_eq!(liar.told(vec![large.encode().unwrap()]), [Verdict::Accepted]);

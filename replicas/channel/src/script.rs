@@ -177,6 +177,7 @@ impl Edge {
                 format!("a fork: {} made again under incarnation {number}", self.outbox.len())
             }
             Some(Effect::OtherTimeline(_)) => format!("other timeline; {} wait", self.outbox.len()),
+            Some(Effect::WentBack) => format!("the core went back; {} wait", self.outbox.len()),
             Some(Effect::Send(_)) => return Err("an answer sends nothing".into()),
             None => "nothing".to_owned(),
         })

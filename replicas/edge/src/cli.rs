@@ -14,7 +14,7 @@ use skerry_api::bodies::SyncStatus;
 use skerry_api::cli::{self, Output, Remote, patiently};
 use skerry_api::client;
 use skerry_channel::subscription::{Entry, Subscription, TooMany};
-use skerry_model::Origin;
+use skerry_model::{Origin, ids};
 
 use self::stranded::Stranded;
 use self::subscription::Holding;
@@ -77,7 +77,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Serve {
     /// Name of this replica, unique among all edges of the cluster
-    #[arg(long)]
+    #[arg(long, value_parser = edge_name)]
     replica: Origin,
     /// Base URL of a core node; repeat it for more, and the next is tried when one is down
     #[arg(long, required = true, value_name = "URL")]
@@ -97,7 +97,7 @@ struct Serve {
 #[derive(Debug, Args)]
 struct Enrol {
     /// The new name of this replica, unique among all edges of the cluster
-    #[arg(long)]
+    #[arg(long, value_parser = edge_name)]
     replica: Origin,
     /// Base URL of a core node
     #[arg(long, required = true, value_name = "URL")]
@@ -105,6 +105,12 @@ struct Enrol {
     /// Folder of an edge that is stopped
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+}
+
+/// The name of an edge: the core has its own.
+fn edge_name(text: &str) -> Result<Origin, String> {
+    let name: Origin = text.parse().map_err(|error: ids::Error| error.to_string())?;
+    if name == Origin::core() { Err("it is the core's own name: give the edge another".to_owned()) } else { Ok(name) }
 }
 
 impl Enrol {
@@ -150,7 +156,7 @@ enum Error {
     Unreachable { url: String, source: reqwest::Error },
     #[error("the sync failed: {detail}")]
     Sync { detail: String },
-    #[error("cannot make {}: {source}", path.display())]
+    #[error("cannot make {}, name a file that is not there yet: {source}", path.display())]
     Export { path: PathBuf, source: io::Error },
     #[error("{refused} could not be decided, and stay as they were: what is printed above says why")]
     Stranded { refused: usize },

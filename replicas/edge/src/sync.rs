@@ -57,6 +57,15 @@ pub enum Error {
         /// Its line of history.
         timeline: Timeline,
     },
+    /// The core has forgotten what it had acknowledged.
+    #[error(
+        "the core at {core} no longer has what it acknowledged: where it was put back to an older copy, stop it and run \
+         `skerry recover --make-sole-member --older-copy` on that; until then this edge sends nothing there"
+    )]
+    WentBack {
+        /// The core.
+        core: String,
+    },
     /// Two copies of this edge's folder are at work.
     #[error(
         "another copy of this edge's folder writes to the core too: what is written here is kept and not sent until \
@@ -174,6 +183,11 @@ impl Exchange {
         tracing::debug!(shard = shard.get(), changes, ?settled, "pushed");
         match settled {
             Settled::OtherTimeline(timeline) => Err(Error::OtherTimeline { timeline }),
+            Settled::WentBack => {
+                let core = self.core.url();
+                self.core.turn_away();
+                Err(Error::WentBack { core })
+            }
             Settled::Held => Err(Error::Held),
             Settled::Nothing | Settled::Judged { .. } | Settled::Forked { .. } => Ok(()),
         }

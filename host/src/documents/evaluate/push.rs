@@ -166,6 +166,13 @@ enum Failed {
     NotNow(Problem),
 }
 
+/// What merging some changes came to.
+struct Merged {
+    verdicts: Vec<(usize, Verdict)>,
+    deltas: Vec<Delta>,
+    time_ms: i64,
+}
+
 struct DocumentPush<'a> {
     context: &'a Context,
     collection: &'a Collection,
@@ -174,25 +181,21 @@ struct DocumentPush<'a> {
 }
 
 impl DocumentPush<'_> {
-    /// Takes all changes of one document into one version. Where that leaves no valid document, they are taken one by
-    /// one, so that only those at fault are refused.
+    /// Takes all changes of one document into one version. Where that leaves no valid document, each half is judged by
+    /// itself, so that only those at fault are refused, and a few of them cost little.
     fn judge(&self, subject: &mut Subject, changes: &[(usize, Change)]) -> Result<Vec<(usize, Verdict)>, Problem> {
         let before = scratch(subject);
-        if let Ok(verdicts) = self.take(subject, changes)? {
-            return Ok(verdicts);
-        }
+        let refusal = match self.take(subject, changes)? {
+            Ok(verdicts) => return Ok(verdicts),
+            Err(refusal) => refusal,
+        };
         subject.merge = Some(before);
-        let mut verdicts = Vec::with_capacity(changes.len());
-        for change in changes {
-            let before = scratch(subject);
-            match self.take(subject, std::slice::from_ref(change))? {
-                Ok(taken) => verdicts.extend(taken),
-                Err(refusal) => {
-                    subject.merge = Some(before);
-                    verdicts.push((change.0, Verdict::Refused(refusal)));
-                }
-            }
+        if let [(at, _)] = changes {
+            return Ok(vec![(*at, Verdict::Refused(refusal))]);
         }
+        let (first, second) = changes.split_at(changes.len() / 2);
+        let mut verdicts = self.judge(subject, first)?;
+        verdicts.extend(self.judge(subject, second)?);
         Ok(verdicts)
     }
 
@@ -202,31 +205,19 @@ impl DocumentPush<'_> {
         subject: &mut Subject,
         changes: &[(usize, Change)],
     ) -> Result<Result<Vec<(usize, Verdict)>, Refusal>, Problem> {
-        let mut verdicts = Vec::with_capacity(changes.len());
-        let mut deltas = Vec::new();
-        let mut time_ms = 0;
-        for (at, change) in changes {
-            match self.merge(subject, change) {
-                Ok(Some(delta)) => {
-                    if self.context.catalog.engine(&self.collection.policy) == EngineKind::State {
-                        // The last one holds all of them.
-                        deltas.clear();
-                    }
-                    deltas.push(delta);
-                    time_ms = effective_time(change.time_ms, self.context.time_ms());
-                    verdicts.push((*at, Verdict::Accepted));
-                }
-                Ok(None) => verdicts.push((*at, Verdict::Repeated)),
-                Err(Failed::Refused(refusal)) => verdicts.push((*at, Verdict::Refused(refusal))),
-                Err(Failed::NotNow(problem)) => return Err(problem),
-                Err(Failed::InDoubt) => {
-                    return Ok(Err(refusal(Kind::Malformed, "the change cannot be merged".to_owned())));
-                }
+        let merged = match self.context.catalog.engine(&self.collection.policy) {
+            EngineKind::Json if changes.len() > 1 => self.merge_all(subject, changes),
+            EngineKind::Json | EngineKind::State | EngineKind::Strict => self.merge_each(subject, changes),
+        };
+        let Merged { verdicts, mut deltas, time_ms } = match merged {
+            Ok(merged) if merged.deltas.is_empty() => return Ok(Ok(merged.verdicts)),
+            Ok(merged) => merged,
+            Err(Failed::Refused(refusal)) => return Ok(Err(refusal)),
+            Err(Failed::NotNow(problem)) => return Err(problem),
+            Err(Failed::InDoubt) => {
+                return Ok(Err(refusal(Kind::Malformed, "the change cannot be merged".to_owned())));
             }
-        }
-        if deltas.is_empty() {
-            return Ok(Ok(verdicts));
-        }
+        };
         let viewed = catch_unwind(AssertUnwindSafe(|| {
             settled_view(self.context, self.collection, subject, self.resolver, &mut deltas)
         }));
@@ -239,6 +230,40 @@ impl DocumentPush<'_> {
         let seen = subject.merge.as_ref().expect("a collection that merges has a merge document").version();
         subject.push(&self.author.origin, time_ms, new, Some(MergeEffect { deltas, seen }));
         Ok(Ok(verdicts))
+    }
+
+    /// Merges changes in one step, all of them or none: each by itself would cost as much as the document is large.
+    fn merge_all(&self, subject: &mut Subject, changes: &[(usize, Change)]) -> Result<Merged, Failed> {
+        let document = subject.merge.as_mut().expect("a collection that merges has a merge document");
+        let sent: Vec<_> = changes.iter().map(|(_, change)| &change.delta).collect();
+        let now_ms = self.context.time_ms();
+        let merged = catch_unwind(AssertUnwindSafe(|| document.merge_all_from(&sent, self.author, now_ms)));
+        let deltas = merged.map_err(|_panic| Failed::InDoubt)?;
+        let deltas = deltas.ok_or_else(|| Failed::Refused(refusal(Kind::Refused, "not all of them fit".to_owned())))?;
+        let verdict = if deltas.is_empty() { Verdict::Repeated } else { Verdict::Accepted };
+        let verdicts = changes.iter().map(|(at, _)| (*at, verdict.clone())).collect();
+        let time_ms = changes.last().map_or(0, |(_, change)| effective_time(change.time_ms, now_ms));
+        Ok(Merged { verdicts, deltas, time_ms })
+    }
+
+    /// Merges one change after the other.
+    fn merge_each(&self, subject: &mut Subject, changes: &[(usize, Change)]) -> Result<Merged, Failed> {
+        let mut merged = Merged { verdicts: Vec::with_capacity(changes.len()), deltas: Vec::new(), time_ms: 0 };
+        for (at, change) in changes {
+            let verdict = match self.merge(subject, change) {
+                Ok(Some(delta)) => {
+                    // Of states the last one holds all of them.
+                    merged.deltas = vec![delta];
+                    merged.time_ms = effective_time(change.time_ms, self.context.time_ms());
+                    Verdict::Accepted
+                }
+                Ok(None) => Verdict::Repeated,
+                Err(Failed::Refused(refusal)) => Verdict::Refused(refusal),
+                Err(failed) => return Err(failed),
+            };
+            merged.verdicts.push((*at, verdict));
+        }
+        Ok(merged)
     }
 
     /// Merges one change; `None` when the document had it.

@@ -74,6 +74,8 @@ pub enum Effect {
     Fork,
     /// The core is on this line of history now.
     OtherTimeline(Timeline),
+    /// The core has forgotten what it had confirmed: it was put back to an older copy, and does not say so.
+    WentBack,
 }
 
 impl Sender {
@@ -144,10 +146,21 @@ impl Sender {
                 }
                 self.settle(Confirmed { incarnation: push.incarnation, mark }, verdicts)
             }
+            Pushed::Elsewhere { incarnation, mark } if self.is_behind(incarnation, mark) => {
+                (self, Some(Effect::WentBack))
+            }
             Pushed::Elsewhere { incarnation, mark } => self.compare(&push.incarnation, incarnation, mark, outbox),
             Pushed::Fork { .. } => (self, Some(Effect::Fork)),
             Pushed::OtherTimeline { timeline } => (self, Some(Effect::OtherTimeline(timeline))),
         }
+    }
+
+    /// Whether a place lies before what was confirmed. On one line of history the core never goes back, whoever writes.
+    fn is_behind(&self, incarnation: Option<Incarnation>, mark: Option<Mark>) -> bool {
+        let Some(confirmed) = self.confirmed else { return false };
+        let (Some(incarnation), Some(mark)) = (incarnation, mark) else { return true };
+        incarnation.number < confirmed.incarnation.number
+            || (incarnation == confirmed.incarnation && mark.sequence < confirmed.mark.sequence)
     }
 
     /// The core stands elsewhere on the chain. If that place is on this edge's own chain, the changes up to it are in
@@ -304,6 +317,22 @@ mod tests {
     fn confirmed(core: &Option<Watermark>) -> Confirmed {
         let known = core.as_ref().unwrap();
         Confirmed { incarnation: known.incarnation, mark: known.mark }
+    }
+
+    /// What the core confirmed and no longer has is no fork: no copy of a folder takes anything away.
+    #[test]
+    fn a_core_that_forgot_is_told_apart_from_a_fork() {
+        let mut core = None;
+        let sender = drain(sender(), &mut core, &mut outbox(1, 1..3), false);
+        let older = core.clone();
+        let sender = drain(sender, &mut core, &mut outbox(1, 3..5), false);
+        for mut older in [older, None] {
+            let waiting = outbox(1, 5..6);
+            let (next, effect) = sender.clone().step(Message::Ready { outbox: &waiting, timeline: TIMELINE });
+            let Some(Effect::Send(push)) = effect else { panic!("nothing sent") };
+            let answer = answer(&mut older, &push);
+            assert_eq!(next.step(Message::Answered { answer, outbox: &waiting }).1, Some(Effect::WentBack));
+        }
     }
 
     #[test]

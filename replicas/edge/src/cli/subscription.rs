@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use skerry_api::bodies::{All, Holds, SubscriptionBody};
 use skerry_api::cli::Output;
 use skerry_api::client::Client;
-use skerry_channel::subscription::Entry;
+use skerry_channel::subscription::{BadEntry, Entry};
 
 use super::Error;
 
@@ -25,7 +25,12 @@ pub(super) enum Holding {
 #[derive(Debug, Args)]
 pub(super) struct Set {
     /// A collection, or the part of it whose keys begin with a prefix
-    #[arg(value_name = "COLLECTION[/PREFIX]", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "COLLECTION[/PREFIX]",
+        required_unless_present = "all",
+        conflicts_with = "all",
+        value_parser = held_alone
+    )]
     entries: Vec<Entry>,
     /// Everything, also collections made later
     #[arg(long)]
@@ -63,6 +68,14 @@ impl Holding {
         let subscribed = client.subscribe(&SubscriptionBody { subscription: wanted }).await?;
         Ok(output.show(&subscribed, people)?)
     }
+}
+
+/// Whoever says `all` here seldom means a collection of that name, and would lose everything else.
+fn held_alone(text: &str) -> Result<Entry, String> {
+    if text == "all" {
+        return Err("--all holds everything, and all/ the collection that is called all".to_owned());
+    }
+    text.parse().map_err(|error: BadEntry| error.to_string())
 }
 
 fn names(entries: &[Entry]) -> Vec<String> {

@@ -33,6 +33,8 @@ pub enum Settled {
     },
     /// The core is on another line of history; nothing was taken out.
     OtherTimeline(Timeline),
+    /// The core has forgotten what it had confirmed, without another line of history; nothing was taken out.
+    WentBack,
     /// Two copies of this folder are at work: this one sends nothing more until it is enrolled anew.
     Held,
 }
@@ -74,7 +76,7 @@ impl Replica {
         let effect = self.step(id, Message::Ready { outbox: &outbox, timeline: home.timeline });
         match effect {
             Some(Effect::Send(push)) => Ok(Some(push)),
-            Some(Effect::Settle { .. } | Effect::Fork | Effect::OtherTimeline(_)) | None => Ok(None),
+            Some(Effect::Settle { .. } | Effect::Fork | Effect::OtherTimeline(_) | Effect::WentBack) | None => Ok(None),
         }
     }
 
@@ -94,6 +96,7 @@ impl Replica {
             Some(Effect::Settle { verdicts, confirmed }) => self.settle(id, verdicts, confirmed),
             Some(Effect::Fork) => self.fork(id, sent, known),
             Some(Effect::OtherTimeline(timeline)) => Ok(Settled::OtherTimeline(timeline)),
+            Some(Effect::WentBack) => Ok(Settled::WentBack),
             Some(Effect::Send(_)) | None => Ok(Settled::Nothing),
         }
     }
@@ -195,6 +198,18 @@ impl Replica {
         let pending = self.pending.get_mut(place).and_then(|list| list.iter_mut().find(|pending| pending.slot == slot));
         if let Some(pending) = pending {
             *pending = accepted;
+        }
+    }
+
+    /// What a core of another line of history has confirmed.
+    pub(super) fn confirmed_anew(&mut self, id: ShardId, confirmed: Option<Confirmed>) {
+        match &confirmed {
+            Some(confirmed) => self.table.put(keys::confirmed::key(id), keys::confirmed::encode(confirmed)),
+            None => self.table.delete(keys::confirmed::key(id)),
+        }
+        let replica = self.identity.replica.clone();
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.sender = Sender::new(replica, id, confirmed);
         }
     }
 

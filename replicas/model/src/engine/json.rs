@@ -313,6 +313,26 @@ impl MergeDocument for JsonDocument {
         Ok(self.take(Changes::decode(delta)?, Some(sender))?.encode())
     }
 
+    fn merge_all_from(&mut self, deltas: &[&Delta], author: &Author, now_ms: i64) -> Option<Vec<Delta>> {
+        let mut all = Changes::default();
+        for delta in deltas {
+            let Changes { chunks, deletes, corrections } = Changes::decode(delta).ok()?;
+            // What a delete covers depends on what comes behind it.
+            if !deletes.is_empty() {
+                return None;
+            }
+            all.chunks.extend(chunks);
+            all.corrections.extend(corrections);
+        }
+        let (sent, claimed) = (all.chunks.len(), all.corrections.clone());
+        let taken = self.take(all, Some(Sender { author: Some(author), now_ms })).ok()?;
+        if taken.is_empty() {
+            return Some(Vec::new());
+        }
+        let as_sent = taken.chunks.len() == sent && taken.deletes.is_empty() && taken.corrections == claimed;
+        Some(if as_sent { deltas.iter().map(|delta| (*delta).clone()).collect() } else { vec![taken.encode()] })
+    }
+
     fn delta(&self, since: &Version) -> Result<Delta, Error> {
         let (then, now) = (self.at(since)?, self.seen());
         let changes = self.document.get_changes(&then.heads);

@@ -236,6 +236,13 @@ pub trait MergeDocument: Send {
     /// [`Error`]; the document is as it was.
     fn merge_from(&mut self, delta: &Delta, author: &Author, now_ms: i64) -> Result<Delta, Error>;
 
+    /// Takes several deltas of one author in one step, as [`Self::merge_from`] does one after the other, and gives back what
+    /// others must be given: nothing where nothing was new. `None` where they have to be taken by themselves; the document is
+    /// as it was.
+    fn merge_all_from(&mut self, _deltas: &[&Delta], _author: &Author, _now_ms: i64) -> Option<Vec<Delta>> {
+        None
+    }
+
     /// All that whoever is at `since` lacks; everything for the default version.
     ///
     /// # Errors

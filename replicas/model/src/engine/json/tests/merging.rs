@@ -233,3 +233,34 @@ fn a_long_history_merges_at_once_though_its_changes_are_larger_than_its_limit() 
     two.document.merge(&delta).unwrap();
     assert_eq!((two.document.version(), two.read()), (one.document.version(), one.read()));
 }
+
+/// Many changes of one author in one step come to what they come to one after the other, or to nothing at all.
+#[test]
+fn changes_of_one_author_are_taken_in_one_step() {
+    let mut one = Replica::new(&templated(), "one");
+    let mut deltas: Vec<_> = (0..20).map(|n| one.patch(json!({ "n": n })).unwrap()).collect();
+    let core = || Replica::new(&templated(), "core");
+    let all = |core: &mut Replica, deltas: &[Delta], now_ms: i64| {
+        let sent: Vec<_> = deltas.iter().collect();
+        core.document.merge_all_from(&sent, &author("one"), now_ms)
+    };
+    // With a clock that finds the last of them in the future, too.
+    for now_ms in [one.now_ms, START_MS - 50_000] {
+        let (mut together, mut each) = (core(), core());
+        let given = all(&mut together, &deltas, now_ms).unwrap();
+        deltas.iter().for_each(|delta| drop(each.document.merge_from(delta, &author("one"), now_ms).unwrap()));
+        assert_eq!(together.document.version(), each.document.version());
+        assert_eq!(given == deltas, now_ms == one.now_ms);
+        let mut other = core();
+        given.iter().for_each(|delta| assert!(other.document.merge(delta).unwrap()));
+        assert_eq!(other.document.version(), each.document.version());
+        assert_eq!(all(&mut together, &deltas, now_ms), Some(Vec::new()));
+    }
+    let mut core = core();
+    let empty = core.document.version();
+    let gap = [&deltas[..4], &deltas[5..]].concat();
+    assert_eq!(all(&mut core, &gap, one.now_ms), None);
+    deltas.push(one.delete().unwrap());
+    assert_eq!(all(&mut core, &deltas, one.now_ms), None);
+    assert_eq!(core.document.version(), empty);
+}

@@ -265,9 +265,7 @@ pub fn load_merge(
         Some((version, merge)) if version == head.version => return Ok((merge, None)),
         Some((version, mut merge)) if !engine.delta_is_everything() => {
             let since = read::deltas(rows, collection.id, key, head, version);
-            for delta in since.map_err(|error| storage_problem(&error))? {
-                merge.merge(&delta)?;
-            }
+            merge.merge_all(&since.map_err(|error| storage_problem(&error))?)?;
             return Ok((merge, None));
         }
         _ => {}
@@ -283,9 +281,7 @@ pub fn load_merge(
         Some(fold) => engine.load(&fold.saved)?,
         None => engine.empty(),
     };
-    for delta in &deltas {
-        document.merge(delta)?;
-    }
+    document.merge_all(&deltas)?;
     let fold = (deltas.len() >= FOLD_DELTAS_MIN).then(|| Fold { through: head.version, saved: document.save() });
     Ok((document, fold))
 }

@@ -287,7 +287,7 @@ fn load(engine: &dyn Engine, history: &History) -> Result<Box<dyn MergeDocument>
         History::Saved(saved) => engine.load(saved),
         History::Deltas(deltas) => {
             let mut document = engine.empty();
-            deltas.iter().try_for_each(|delta| document.merge(delta).map(drop))?;
+            document.merge_all(deltas)?;
             Ok(document)
         }
     }

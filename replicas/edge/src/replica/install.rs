@@ -595,9 +595,7 @@ fn merge(
         );
         Refused::Diverged
     };
-    for delta in &state.deltas {
-        base.merge(delta).map_err(|error| diverged(error.to_string()))?;
-    }
+    base.merge_all(&state.deltas).map_err(|error| diverged(error.to_string()))?;
     match &state.seen {
         Some(expected) if base.version() != *expected => {
             let (found, expected) = (hex::encode(&base.version().0), hex::encode(&expected.0));

@@ -308,6 +308,15 @@ impl MergeDocument for JsonDocument {
         Ok(!self.take(Changes::decode(delta)?, None)?.is_empty())
     }
 
+    fn merge_all(&mut self, deltas: &[Delta]) -> Result<bool, Error> {
+        // Each step by itself costs as much as the document is large.
+        let mut all = Changes::default();
+        for delta in deltas {
+            all.add(Changes::decode(delta)?);
+        }
+        Ok(!self.take(all, None)?.is_empty())
+    }
+
     fn merge_from(&mut self, delta: &Delta, author: &Author, now_ms: i64) -> Result<Delta, Error> {
         let sender = Sender { author: Some(author), now_ms };
         Ok(self.take(Changes::decode(delta)?, Some(sender))?.encode())
@@ -316,13 +325,11 @@ impl MergeDocument for JsonDocument {
     fn merge_all_from(&mut self, deltas: &[&Delta], author: &Author, now_ms: i64) -> Option<Vec<Delta>> {
         let mut all = Changes::default();
         for delta in deltas {
-            let Changes { chunks, deletes, corrections } = Changes::decode(delta).ok()?;
-            // What a delete covers depends on what comes behind it.
-            if !deletes.is_empty() {
-                return None;
-            }
-            all.chunks.extend(chunks);
-            all.corrections.extend(corrections);
+            all.add(Changes::decode(delta).ok()?);
+        }
+        // What a delete covers depends on what comes behind it.
+        if !all.deletes.is_empty() {
+            return None;
         }
         let (sent, claimed) = (all.chunks.len(), all.corrections.clone());
         let taken = self.take(all, Some(Sender { author: Some(author), now_ms })).ok()?;

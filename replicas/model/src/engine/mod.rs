@@ -228,6 +228,14 @@ pub trait MergeDocument: Send {
     /// [`Error`]; the document is as it was.
     fn merge(&mut self, delta: &Delta) -> Result<bool, Error>;
 
+    /// Takes several deltas in one step, as [`Self::merge`] does one after the other. `true` when any of it was new.
+    ///
+    /// # Errors
+    /// [`Error`]; the document may have taken some of them.
+    fn merge_all(&mut self, deltas: &[Delta]) -> Result<bool, Error> {
+        deltas.iter().try_fold(false, |new, delta| Ok(self.merge(delta)? || new))
+    }
+
     /// Takes changes that one author sent, from outside and not trusted: within the limits, by this author alone, with
     /// nothing missing. `now_ms` is the core's time, see [`effective_time`]. The delta that comes
     /// back is what others must be given: the changes with the corrections.

@@ -88,6 +88,16 @@ impl Changes {
         *self == Self::default()
     }
 
+    /// What comes behind these.
+    pub(super) fn add(&mut self, later: Self) {
+        self.chunks.extend(later.chunks);
+        self.deletes.extend(later.deletes);
+        for (hash, time) in later.corrections {
+            // Of two times the earlier counts.
+            self.corrections.entry(hash).and_modify(|known| *known = time.min(*known)).or_insert(time);
+        }
+    }
+
     pub(super) fn encode(self) -> engine::Delta {
         let chunks = self.chunks.into_iter().map(ByteBuf::from).collect();
         let deletes = self.deletes.iter().map(|heads| forms(heads)).collect();

@@ -264,3 +264,37 @@ fn changes_of_one_author_are_taken_in_one_step() {
     assert_eq!(all(&mut core, &deltas, one.now_ms), None);
     assert_eq!(core.document.version(), empty);
 }
+
+/// The same of what comes from the core, deletes and times included.
+#[test]
+fn deltas_are_taken_in_one_step() {
+    let (mut one, mut two) = (Replica::new(&templated(), "one"), Replica::new(&templated(), "two").at(500));
+    let mut core = Replica::new(&templated(), "core");
+    let mut deltas = Vec::new();
+    for round in 0..6 {
+        let written = [
+            one.patch(json!({ "n": round })),
+            two.patch(json!({ "m": round, "body": "text" })),
+            if round % 2 == 0 { one.delete() } else { None },
+        ];
+        for delta in written.into_iter().flatten() {
+            let author = if delta_is_of(&delta, &one) { &one.author } else { &two.author };
+            deltas.push(core.document.merge_from(&delta, author, START_MS).unwrap());
+        }
+        one.pull(&core);
+        two.pull(&core);
+        for length in 0..=deltas.len() {
+            let (mut together, mut each) = (Replica::new(&templated(), "core"), Replica::new(&templated(), "core"));
+            together.document.merge_all(&deltas[..length]).unwrap();
+            deltas[..length].iter().for_each(|delta| drop(each.document.merge(delta).unwrap()));
+            assert_eq!(together.document.version(), each.document.version(), "{length} of round {round}");
+            assert_eq!(together.read(), each.read());
+        }
+    }
+}
+
+/// A replica has what it wrote; what another one wrote it may lack.
+fn delta_is_of(delta: &Delta, replica: &Replica) -> bool {
+    let mut copy = replica.document.clone();
+    matches!(copy.merge(delta), Ok(false))
+}

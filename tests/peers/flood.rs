@@ -14,14 +14,22 @@ use skerry_tests::processes::{Cluster, http};
 use super::skerry::{binaries, resident};
 
 const CHANGES: usize = 1_000_000;
+/// Of these every one builds on the one before, and whoever makes them has the whole document too.
+const CHANGES_OF_ONE: usize = 200_000;
 /// Batches between two writes of somebody else.
 const BETWEEN: usize = 10;
 
 /// Pushes the changes that `delta` makes in batches, and gives how many were refused, and the longest that somebody else's
 /// write beside them took.
-fn flood(core: &str, liar: &mut Liar, key: &str, mut delta: impl FnMut(usize) -> Delta) -> (usize, Duration) {
+fn flood(
+    core: &str,
+    liar: &mut Liar,
+    key: &str,
+    count: usize,
+    mut delta: impl FnMut(usize) -> Delta,
+) -> (usize, Duration) {
     let (mut refused, mut longest) = (0, Duration::ZERO);
-    for batch in 0..CHANGES / PUSH_CHANGES_MAX {
+    for batch in 0..count / PUSH_CHANGES_MAX {
         let changes = (0..PUSH_CHANGES_MAX).map(|at| {
             let change = liar.change(at as u64, key, delta(batch * PUSH_CHANGES_MAX + at));
             change.encode().unwrap()
@@ -49,7 +57,7 @@ fn measure_a_million_tiny_changes() {
     assert_eq!(status, 201, "{said}");
     let mut liar = Liar::new(&core, "liar");
     let began = Instant::now();
-    let (refused, longest) = flood(&core, &mut liar, "nothing", |_| Delta(Bytes::from_static(b"x")));
+    let (refused, longest) = flood(&core, &mut liar, "nothing", CHANGES, |_| Delta(Bytes::from_static(b"x")));
     assert_eq!(refused, CHANGES);
     println!(
         "{CHANGES} changes that mean nothing: {:.1} s, a write beside them {} ms at most, {} MiB in memory",
@@ -61,18 +69,18 @@ fn measure_a_million_tiny_changes() {
     let author = Author::new(liar.replica.clone(), &liar.incarnation);
     let mut document = JsonEngine::new(JsonSettings::default()).unwrap().empty();
     let began = Instant::now();
-    let (refused, longest) = flood(&core, &mut liar, "one", |number| {
+    let (refused, longest) = flood(&core, &mut liar, "one", CHANGES_OF_ONE, |number| {
         let context = WriteContext { author: &author, time_ms: 0, number: None, base: None, seen: None };
         document.apply(&Write::Patch(json!({ "n": number })), &context).unwrap().unwrap()
     });
     println!(
-        "{CHANGES} changes of one document: {refused} refused, {:.1} s, a write beside them {} ms at most, {} MiB in memory",
+        "{CHANGES_OF_ONE} changes of one document: {refused} refused, {:.1} s, a write beside them {} ms at most, {} MiB in memory",
         began.elapsed().as_secs_f64(),
         longest.as_millis(),
         resident(cluster.node(0).id()) >> 20
     );
     let read = |key: &str| http(&format!("{core}/v1/collections/items/documents/{key}"), "GET", None).unwrap();
     assert_eq!(read("nothing").0, 404);
-    assert_eq!(read("one").1, json!({ "n": CHANGES - refused - 1 }), "what is refused is behind what is taken");
-    assert_eq!(read("mine").1["batch"], Value::from(CHANGES / PUSH_CHANGES_MAX - BETWEEN));
+    assert_eq!(read("one").1, json!({ "n": CHANGES_OF_ONE - refused - 1 }), "what is refused is behind what is taken");
+    assert_eq!(read("mine").1["batch"], Value::from(CHANGES_OF_ONE / PUSH_CHANGES_MAX - BETWEEN));
 }

@@ -19,6 +19,8 @@ use clap_complete::Shell;
 use skerry_api::cli::{Delete, Get, Output, Put, Remote, Scan, fail};
 use skerry_api::problem::Problem;
 
+use crate::limits::STOP_TIMEOUT;
+
 /// The node that a command talks to when nothing else is said.
 const DEFAULT_URL: &str = "http://127.0.0.1:7400";
 
@@ -136,7 +138,10 @@ fn run(command: Command, remote: &Remote) -> Result<(), Error> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(Error::Runtime)?;
-    runtime.block_on(Box::pin(dispatch(command, remote)))
+    let done = runtime.block_on(Box::pin(dispatch(command, remote)));
+    // An evaluation that still runs proposes nothing any more, so nobody waits for it longer than this.
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    done
 }
 
 /// Half of the cores: the threads that write log and state and evaluate need the others, and work that is handed from

@@ -201,18 +201,6 @@ impl Replica {
         }
     }
 
-    /// What a core of another line of history has confirmed.
-    pub(super) fn confirmed_anew(&mut self, id: ShardId, confirmed: Option<Confirmed>) {
-        match &confirmed {
-            Some(confirmed) => self.table.put(keys::confirmed::key(id), keys::confirmed::encode(confirmed)),
-            None => self.table.delete(keys::confirmed::key(id)),
-        }
-        let replica = self.identity.replica.clone();
-        if let Some(shard) = self.shards.get_mut(&id) {
-            shard.sender = Sender::new(replica, id, confirmed);
-        }
-    }
-
     fn confirm(&mut self, id: ShardId, confirmed: Confirmed) {
         self.table.put(keys::confirmed::key(id), keys::confirmed::encode(&confirmed));
         let incarnation = self.identity.incarnation;

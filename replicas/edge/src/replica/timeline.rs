@@ -55,9 +55,6 @@ impl Replica {
         let mut touched = BTreeSet::new();
         self.sort_out_waiting(&reached, &mut touched)?;
         self.sort_out_acknowledged(&reached, restored.replay, &mut touched)?;
-        for id in self.shards.keys().copied().collect::<Vec<_>>() {
-            self.confirmed_anew(id, reached.get(&id).map(|taken| taken.confirmed));
-        }
         self.live.clear();
         self.subscribe_whole();
         let subscription = self.subscribed.held.digest();

@@ -29,11 +29,15 @@ impl Liar {
     #[must_use]
     pub fn new(core: &str, name: &str) -> Self {
         let (replica, incarnation): (Origin, _) =
-            (name.parse().unwrap(), Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) });
+            (name.parse().expect("it is a valid name"), Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) });
         let mark = Mark::start(&replica, &incarnation, SHARD);
         let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation, timeline: None };
-        let answer = post(core, frame::encode(&Request::Hello(hello)).unwrap());
-        let Ok(Answer::Welcome(welcome)) = answer else { panic!("no welcome: {answer:?}") };
+        let answer = post(core, frame::encode(&Request::Hello(hello)).expect("a hello is small"));
+        let welcome = match answer {
+            Ok(Answer::Welcome(welcome)) => Some(welcome),
+            _ => None,
+        };
+        let welcome = welcome.expect("whoever says hello is welcome");
         Self { core: core.to_owned(), replica, incarnation, welcome, mark }
     }
 
@@ -51,7 +55,7 @@ impl Liar {
         Change {
             sequence: self.mark.sequence + 1 + at,
             collection,
-            key: key.parse().unwrap(),
+            key: key.parse().expect("it is a valid key"),
             epoch,
             time_ms: 0,
             delta,
@@ -80,7 +84,7 @@ impl Liar {
     /// # Panics
     /// When the core is not there.
     pub fn send(&self, push: Push) -> Result<Answer, u16> {
-        post(&self.core, frame::encode(&Request::Push(push)).unwrap())
+        post(&self.core, frame::encode(&Request::Push(push)).expect("it fits into a frame"))
     }
 
     /// Sends changes where they belong, and gives their verdicts.
@@ -88,8 +92,11 @@ impl Liar {
     /// # Panics
     /// When they are not judged.
     pub fn told(&mut self, changes: Vec<Bytes>) -> Vec<Verdict> {
-        let answer = self.send(self.push(changes));
-        let Ok(Answer::Pushed(Pushed::Judged { mark, verdicts })) = answer else { panic!("not judged: {answer:?}") };
+        let judged = match self.send(self.push(changes)) {
+            Ok(Answer::Pushed(Pushed::Judged { mark, verdicts })) => Some((mark, verdicts)),
+            _ => None,
+        };
+        let (mark, verdicts) = judged.expect("what is in its place is judged");
         self.mark = mark;
         verdicts
     }
@@ -99,10 +106,12 @@ impl Liar {
     /// # Panics
     /// When it is taken.
     pub fn refused(&mut self, change: &Change) -> String {
-        match self.told(vec![change.encode().unwrap()]).remove(0) {
-            Verdict::Refused(refusal) => refusal.kind,
-            other => panic!("{other:?}"),
-        }
+        let frame = change.encode().expect("it fits into a frame");
+        let refusal = match self.told(vec![frame]).pop() {
+            Some(Verdict::Refused(refusal)) => Some(refusal.kind),
+            _ => None,
+        };
+        refusal.expect("the change is refused")
     }
 }
 
@@ -114,11 +123,11 @@ impl Liar {
 /// # Panics
 /// When the core is not there.
 pub fn post(core: &str, frame: Bytes) -> Result<Answer, u16> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (status, body) = runtime.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client.post(format!("{core}/v1/sync")).body(frame).send().await.unwrap();
-        (answer.status().as_u16(), answer.bytes().await.unwrap())
+        let client = reqwest::Client::builder().no_proxy().build().expect("a runtime");
+        let answer = client.post(format!("{core}/v1/sync")).body(frame).send().await.expect("the core is there");
+        (answer.status().as_u16(), answer.bytes().await.expect("an answer has a body"))
     });
-    if status == 200 { Ok(frame::decode(&body).unwrap()) } else { Err(status) }
+    if status == 200 { Ok(frame::decode(&body).expect("the core sends frames")) } else { Err(status) }
 }

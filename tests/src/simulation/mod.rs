@@ -690,7 +690,6 @@ impl World {
         nodes.chain(self.edges.shown()).collect()
     }
 
-    /// Whether all shards have the same voters, and nobody else.
     /// The machines that still owe an answer to a change of the members. One that has ended, as one that was removed may,
     /// answers nothing any more.
     fn changes_under_way(&self) -> impl Iterator<Item = NodeId> {
@@ -698,6 +697,7 @@ impl World {
         held.map(|(at, _)| &self.machines[*at]).filter(|machine| machine.ended().is_none()).map(|machine| machine.id)
     }
 
+    /// Whether all shards have the same voters, and nobody else.
     fn has_settled(&self) -> bool {
         if self.changes_under_way().next().is_some() {
             return false;

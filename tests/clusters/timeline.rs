@@ -30,11 +30,22 @@ fn work(edges: &[Edge], when: &str, by: usize) {
     }
 }
 
-/// Stops the core, puts an older copy of its folder in place of the folder, and starts it on that.
+/// Puts an older copy of the core's folder in place of the folder, recovers it, and starts the core on it.
 fn put_back(cluster: &mut Cluster, copied: &std::path::Path, options: &[&str]) {
+    replace(cluster, copied);
+    recover_copy(cluster, options);
+}
+
+/// Puts an older copy of the core's folder in place of the folder.
+fn replace(cluster: &Cluster, copied: &std::path::Path) {
     let data = cluster.data(0);
     std::fs::remove_dir_all(&data).unwrap();
     copy(copied, &data);
+}
+
+/// Recovers the core on its folder, and starts it.
+fn recover_copy(cluster: &mut Cluster, options: &[&str]) {
+    let data = cluster.data(0);
     let shown: Value = serde_json::from_str(&recover(&data, &["--json"]).unwrap()).unwrap();
     let cluster_id = shown["cluster"].as_str().unwrap();
     let arguments = [&["--make-sole-member", "--older-copy", "--confirm", cluster_id], options].concat();
@@ -102,6 +113,45 @@ fn ten_edges_find_their_way_to_a_core_that_was_put_back() {
         }
     }
     until("every sale, once", || (sold(&core) == 101_010).then_some(()));
+}
+
+/// A core that runs on an older copy as if nothing had happened is no fork of the edge's folder: the edge says what is wrong
+/// and sends nothing, and once the core is recovered nothing is lost.
+#[test]
+fn a_core_that_was_put_back_without_a_word_is_told_apart() {
+    let mut cluster = Cluster::start(BINARIES, 1, 1);
+    let core = cluster.url(0);
+    create(&core, "items", "lww");
+    let edge = Edge::start(&cluster, "shop");
+    edge.synced();
+    let put = |key: &str| assert_eq!(write(&edge.url(), "PUT", "items", key, &json!({ "at": key })), 201);
+    put("before");
+    edge.synced();
+    stop(&mut cluster);
+    let copied = cluster.folder().join("copied");
+    copy(&cluster.data(0), &copied);
+    cluster.start_node(0);
+    cluster.ready();
+    put("after");
+    until("the core to have it", || read(&core, "items", "after"));
+    edge.synced();
+    stop(&mut cluster);
+
+    replace(&cluster, &copied);
+    cluster.start_node(0);
+    cluster.ready();
+    put("late");
+    until("the edge to say so", || {
+        sync_status(&edge, "error").as_str().filter(|said| said.contains("skerry recover")).map(|_| ())
+    });
+    assert_eq!(sync_status(&edge, "unsent"), 1);
+    assert_eq!(read(&core, "items", "late"), None);
+
+    stop(&mut cluster);
+    recover_copy(&mut cluster, &[]);
+    until("the rest at the core", || read(&core, "items", "late"));
+    until("what it lost to be stranded", || (sync_status(&edge, "stranded") == 1).then_some(()));
+    assert_eq!(read(&core, "items", "after"), None);
 }
 
 /// Two edges on copies of one folder: one is held and says so, and goes on under a name of its own.

@@ -10,8 +10,9 @@ use skerry_channel::message::{Answer, Hello, PROTOCOL, Pull, Request};
 use skerry_channel::pull::{Cursor, Position};
 use skerry_channel::subscription::Subscription;
 use skerry_model::{Incarnation, Nonce, ShardId};
-use skerry_tests::processes::{Cluster, Edge, http};
+use skerry_tests::processes::{Cluster, Edge};
 
+use super::figures::create;
 use super::skerry::{binaries, resident, settle_down};
 
 const EDGES: usize = 1_000;
@@ -80,9 +81,7 @@ async fn arrival(client: &reqwest::Client, from: &str, to: &str, number: usize) 
 fn measure_a_thousand_edges() {
     let mut cluster = Cluster::start(binaries(), 1, 1);
     let core = cluster.url(0);
-    let (status, answer) =
-        http(&format!("{core}/v1/collections/items"), "PUT", Some(&json!({ "policy": "lww" }))).unwrap();
-    assert!(status < 300, "{answer}");
+    create(&core, "items", &json!({ "policy": "lww" }));
     let edges: Vec<_> = (0..PROCESSES).map(|number| Edge::start(&cluster, &format!("shop-{number}"))).collect();
     edges.iter().for_each(Edge::synced);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -18,7 +18,7 @@ const INCREMENTS: usize = 100_000;
 /// Requests that each edge has at once.
 const AT_ONCE: usize = 32;
 
-fn create(core: &str, name: &str, spec: &Value) {
+pub(super) fn create(core: &str, name: &str, spec: &Value) {
     let (status, said) = http(&format!("{core}/v1/collections/{name}"), "PUT", Some(spec)).unwrap();
     assert_eq!(status, 201, "{said}");
 }

@@ -11,6 +11,7 @@ use skerry_model::engine::{Author, Delta, Engine, Write, WriteContext};
 use skerry_tests::liar::Liar;
 use skerry_tests::processes::{Cluster, http};
 
+use super::figures::create;
 use super::skerry::{binaries, resident};
 
 const CHANGES: usize = 1_000_000;
@@ -52,9 +53,7 @@ fn flood(
 fn measure_a_million_tiny_changes() {
     let mut cluster = Cluster::start(binaries(), 1, 1);
     let core = cluster.url(0);
-    let (status, said) =
-        http(&format!("{core}/v1/collections/items"), "PUT", Some(&json!({ "policy": "lww" }))).unwrap();
-    assert_eq!(status, 201, "{said}");
+    create(&core, "items", &json!({ "policy": "lww" }));
     let mut liar = Liar::new(&core, "liar");
     let began = Instant::now();
     let (refused, longest) = flood(&core, &mut liar, "nothing", CHANGES, |_| Delta(Bytes::from_static(b"x")));

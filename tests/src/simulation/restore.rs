@@ -54,15 +54,14 @@ impl World {
             (0..self.machines.len()).map(|at| (at, self.machines[at].disk.copy())).collect();
         copies.shuffle(&mut random);
         self.endure(&mut storm, restored.until_lost_us)?;
+        storm.end(self);
         if restored.at_rest {
-            storm.end(self);
             self.edges.calm();
             self.heal()?;
             self.hear_all()?;
             self.rest()?;
         }
         self.clients.history.check().map_err(|wrong| wrong.to_string())?;
-        storm.end(self);
         (0..self.machines.len()).for_each(|at| self.power_off(at));
         self.faults.add(Kind::Restore);
         self.edges.lose_core();

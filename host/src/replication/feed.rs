@@ -221,7 +221,7 @@ impl Feed<'_> {
             let (_, collection) = self.catalog.collection_by_id(id)?;
             json_engine(collection.template.as_ref(), &collection.text).ok()
         };
-        self.engines.borrow_mut().entry(id).or_insert_with(make).as_ref()?.version_of(deltas)
+        self.engines.borrow_mut().entry(id).or_insert_with(make).as_ref()?.version_of(None, deltas)
     }
 
     /// A document at its newest version, with the deltas after `after`.

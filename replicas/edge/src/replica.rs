@@ -37,6 +37,7 @@ mod audit;
 mod base;
 mod document;
 mod fork;
+mod history;
 mod install;
 mod kept;
 pub(crate) mod known;

@@ -1,9 +1,8 @@
-//! The merge state of a published document: as the engine saved it, or as the changes that it came by, while nobody here has
-//! needed more of it.
+//! The merge state of a published document as the engine last saved it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skerry_model::engine::Delta;
+use skerry_model::engine::Version;
 use skerry_model::{CollectionId, Epoch};
 
 use super::{Error, Kind, Place, decode_value, encode_value};
@@ -15,24 +14,23 @@ pub(crate) fn of_collection(collection: CollectionId) -> Bytes {
 }
 
 pub(crate) fn key(place: &Place, epoch: Epoch) -> Bytes {
-    let (collection, epoch) = (place.collection.get().to_be_bytes(), epoch.get().to_be_bytes());
-    Kind::History.with(&[&collection, &epoch, place.key.as_str().as_bytes()])
+    Kind::History.of_epoch(place, epoch)
 }
 
-/// What a document was published as.
+/// A document as it was saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum History {
-    /// What the engine saved.
-    Saved(Bytes),
-    /// All deltas that there are, oldest first.
-    Deltas(Vec<Delta>),
+pub(crate) struct Saved {
+    /// What the engine wrote.
+    pub(crate) document: Bytes,
+    /// What the document had seen.
+    pub(crate) seen: Version,
 }
 
-pub(crate) fn encode(history: &History) -> Bytes {
-    encode_value(history)
+pub(crate) fn encode(saved: &Saved) -> Bytes {
+    encode_value(saved)
 }
 
-pub(crate) fn decode(value: &Bytes) -> Result<History, Error> {
+pub(crate) fn decode(value: &Bytes) -> Result<Saved, Error> {
     decode_value(ROW, value)
 }
 
@@ -44,13 +42,8 @@ mod tests {
     #[test]
     fn golden() {
         check_golden(&key(&place(), Epoch::new(1)), "310000000700000001c3bc");
-        let deltas = History::Deltas(vec![Delta("one".into()), Delta("two".into())]);
-        for (history, golden) in [
-            (History::Saved("saved".into()), "01a1655361766564457361766564"),
-            (deltas, "01a16644656c74617382436f6e654374776f"),
-        ] {
-            check_golden(&encode(&history), golden);
-            assert_eq!(decode(&encode(&history)).unwrap(), history);
-        }
+        let saved = Saved { document: "saved".into(), seen: Version("seen".into()) };
+        check_golden(&encode(&saved), "01a268646f63756d656e74457361766564647365656e447365656e");
+        assert_eq!(decode(&encode(&saved)).unwrap(), saved);
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod catalog;
 pub(crate) mod clean_stop;
 pub(crate) mod confirmed;
 pub(crate) mod cursor;
+pub(crate) mod deltas;
 pub(crate) mod head;
 pub(crate) mod history;
 pub(crate) mod identity;
@@ -21,7 +22,7 @@ pub(crate) mod tally;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skerry_model::{CollectionId, DocumentKey, ShardId};
+use skerry_model::{CollectionId, DocumentKey, Epoch, ShardId};
 use skerry_store::KeyRange;
 
 /// A row that is not what this version of the edge writes.
@@ -48,6 +49,7 @@ enum Kind {
     Head = 0x30,
     History = 0x31,
     Provisional = 0x32,
+    Deltas = 0x33,
     Outbox = 0x40,
     Accepted = 0x41,
     Stranded = 0x42,
@@ -100,6 +102,11 @@ impl Kind {
 
     fn of_place(self, place: &Place) -> Bytes {
         self.with(&[&place.collection.get().to_be_bytes(), place.key.as_str().as_bytes()])
+    }
+
+    fn of_epoch(self, place: &Place, epoch: Epoch) -> Bytes {
+        let (collection, epoch) = (place.collection.get().to_be_bytes(), epoch.get().to_be_bytes());
+        self.with(&[&collection, &epoch, place.key.as_str().as_bytes()])
     }
 
     fn of_slot(self, slot: Slot) -> Bytes {

@@ -8,12 +8,11 @@ use skerry_model::engine::json::{JsonEngine, JsonSettings};
 use skerry_model::engine::state::{StateEngine, Unavailable, built_in};
 use skerry_model::engine::{self, Engine, MergeDocument, OpenConflicts, Viewed};
 use skerry_model::policy::{Chooser, EngineKind, MergePolicy, Policy};
-use skerry_model::{Epoch, PluginDigest, ShardId, VersionId};
+use skerry_model::{PluginDigest, ShardId, VersionId};
 
 use super::shown::Shown;
 use super::{Error, Pending, Phase, Replica};
 use crate::keys::head::Head;
-use crate::keys::history::History;
 use crate::keys::outbox::Entry;
 use crate::keys::provisional::Provisional;
 use crate::keys::{self, Place};
@@ -75,16 +74,8 @@ impl Replica {
         engine: &dyn Engine,
     ) -> Result<(Option<Head>, Box<dyn MergeDocument>), Error> {
         let Some(head) = self.head(place)? else { return Ok((None, engine.empty())) };
-        let history = self.history(place, head.epoch)?;
-        let document = history.map_or_else(|| Ok(engine.empty()), |history| load(engine, &history));
-        let damaged = |source| Error::History { collection: place.collection, key: place.key.clone(), source };
-        Ok((Some(head), document.map_err(damaged)?))
-    }
-
-    /// What a published document came by.
-    pub(super) fn history(&self, place: &Place, epoch: Epoch) -> Result<Option<History>, Error> {
-        let row = self.table.get(&keys::history::key(place, epoch))?;
-        Ok(row.map(|row| keys::history::decode(&row)).transpose()?)
+        let document = self.load_document(place, head.epoch, engine)?;
+        Ok((Some(head), document))
     }
 
     /// The document as shown, to try something on.
@@ -94,11 +85,19 @@ impl Replica {
             return Ok(scratch);
         }
         let (_, mut document) = self.published(place, engine)?;
-        for pending in self.pending.get(place).into_iter().flatten() {
-            let entry = self.entry(*pending)?;
-            merge_pending(document.as_mut(), place, *pending, &entry)?;
+        let waiting = self.pending_of(place)?;
+        if !merge_together(&mut document, &waiting)? {
+            for (pending, entry) in &waiting {
+                merge_pending(document.as_mut(), place, *pending, entry)?;
+            }
         }
         Ok(document)
+    }
+
+    /// The rows of what is pending in a document, in its order.
+    fn pending_of(&self, place: &Place) -> Result<Vec<(Pending, Entry)>, Error> {
+        let pending = self.pending.get(place).into_iter().flatten();
+        pending.map(|pending| Ok((*pending, self.entry(*pending)?))).collect()
     }
 
     /// The row of a pending change.
@@ -205,11 +204,18 @@ impl Replica {
         mut document: Box<dyn MergeDocument>,
     ) -> Result<(), Error> {
         self.changed.insert(place.clone());
-        let mut adds = false;
-        for pending in self.pending.get(place).cloned().unwrap_or_default() {
-            let entry = self.entry(pending)?;
+        let (mut adds, mut tried) = (false, false);
+        let mut waiting = self.pending_of(place)?.into_iter();
+        while let Some((pending, entry)) = waiting.next() {
             match merge_pending(document.as_mut(), place, pending, &entry)? {
-                Merged::Added => adds = true,
+                Merged::Added => {
+                    adds = true;
+                    // Of what is published, all but the last is behind changes that are too: the rest is seldom among it, and is
+                    // looked at again when it is.
+                    if !std::mem::replace(&mut tried, true) && merge_together(&mut document, waiting.as_slice())? {
+                        break;
+                    }
+                }
                 Merged::Had => self.cover(place, pending, entry),
                 // What is published is shown until then, and the place looked at again.
                 Merged::NotNow => adds = true,
@@ -282,17 +288,6 @@ impl Replica {
     }
 }
 
-fn load(engine: &dyn Engine, history: &History) -> Result<Box<dyn MergeDocument>, engine::Error> {
-    match history {
-        History::Saved(saved) => engine.load(saved),
-        History::Deltas(deltas) => {
-            let mut document = engine.empty();
-            document.merge_all(deltas)?;
-            Ok(document)
-        }
-    }
-}
-
 /// The built-in order. The reason is only told where the plugin had something to decide.
 fn fall_back(
     view: &dyn Fn(Chooser<'_>) -> Result<Viewed, engine::Error>,
@@ -315,20 +310,33 @@ enum Merged {
     Refused,
 }
 
+/// Merges pending changes in one step, since each by itself costs as much as the document is large. `false`, and nothing
+/// done, where not all of them can be merged.
+fn merge_together(document: &mut Box<dyn MergeDocument>, waiting: &[(Pending, Entry)]) -> Result<bool, Error> {
+    let deltas = waiting.iter().map(|(_, entry)| Ok(entry.change()?.delta)).collect::<Result<Vec<_>, Error>>()?;
+    if deltas.is_empty() {
+        return Ok(true);
+    }
+    let mut together = document.scratch();
+    let merged = together.merge_all(&deltas).is_ok();
+    if merged {
+        *document = together;
+    }
+    Ok(merged)
+}
+
 fn merge_pending(
     document: &mut dyn MergeDocument,
     place: &Place,
     pending: Pending,
     entry: &Entry,
 ) -> Result<Merged, Error> {
-    if entry.replayed {
-        // It holds no more than its operation, which is made again.
-        return Ok(Merged::Refused);
-    }
     match document.merge(&entry.change()?.delta) {
         Ok(true) => Ok(Merged::Added),
         Ok(false) => Ok(Merged::Had),
         Err(engine::Error::Unavailable { .. }) => Ok(Merged::NotNow),
+        // Of what was published it holds no more than its operation, which is made again.
+        Err(_) if entry.replayed => Ok(Merged::Refused),
         Err(error) => {
             tracing::warn!(
                 collection = place.collection.get(), key = %place.key, position = pending.slot.position, %error,

@@ -7,17 +7,18 @@ use skerry_channel::limits::MANIFEST_ENTRIES_MAX;
 use skerry_channel::message::{Batch, Catalog, Collection, Document, Manifest, MergeState, Pull, Welcome};
 use skerry_channel::pull::{self, Cursor, Position, Step};
 use skerry_channel::subscription::Subscription;
-use skerry_model::engine::{Delta, Engine, MergeDocument, Version};
+use skerry_model::engine::{Engine, MergeDocument, Version};
 use skerry_model::ids::shard_of;
-use skerry_model::{ClusterId, CollectionId, Epoch, ShardId, Timeline};
+use skerry_model::{ClusterId, CollectionId, ShardId, Timeline};
 use skerry_store::{KeyRange, Limit};
 
+use super::history::History;
 use super::{Error, Pending, Phase, Replica};
 use crate::keys::cursor::{Copying, Role, Standing};
 use crate::keys::head::Head;
-use crate::keys::history::History;
 use crate::keys::identity::Home;
 use crate::keys::outbox::Entry;
+use crate::keys::provisional::Provisional;
 use crate::keys::{self, Place};
 use crate::limits;
 
@@ -72,15 +73,22 @@ enum Content {
     Strict,
     /// Merged with what was here.
     Merged(Box<dyn MergeDocument>),
-    /// All that it came by, to be merged when somebody needs it; and what was pending here and is among it.
-    Deltas(Vec<Delta>, Vec<(Pending, Entry)>),
+    /// With what it came by, to be merged when somebody needs it.
+    Apart(Apart),
 }
 
 /// A document whose deltas are kept as they came.
 struct Apart {
-    deltas: Vec<Delta>,
-    seen: Version,
+    /// All that it came by.
+    history: History,
+    /// Whether nothing that was here of it stays.
+    replaces: bool,
+    /// What was pending here and is among it.
     covered: Vec<(Pending, Entry)>,
+    /// Whether more is pending here.
+    stays: bool,
+    /// Whether all that came is of this edge and shown here already.
+    shows: bool,
 }
 
 /// How documents of a batch are taken.
@@ -392,10 +400,12 @@ impl Replica {
             }
             let (content, seen) = match (&document.merge, self.engines.get(&document.collection)) {
                 (Some(state), Some(engine)) => {
-                    let before = before.as_ref().filter(|before| !copying && before.epoch == document.epoch);
-                    let apart = if is_anew { None } else { self.kept_apart(&place, before, state, engine.as_ref())? };
+                    let apart = match is_anew {
+                        true => None,
+                        false => self.kept_apart(&place, document, before.as_ref(), state, engine.as_ref(), copying)?,
+                    };
                     match apart {
-                        Some(Apart { deltas, seen, covered }) => (Content::Deltas(deltas, covered), Some(seen)),
+                        Some((apart, seen)) => (Content::Apart(apart), Some(seen)),
                         None => {
                             let base = match self.base(&place, document, engine.as_ref(), copying) {
                                 // It was stored as it came, and does not merge here.
@@ -427,35 +437,50 @@ impl Replica {
         Ok(evaluated)
     }
 
-    /// The deltas of a document that need not be merged now: nobody here has work pending in it that is not among them, they
-    /// are few, and their names alone say that they come to what the core has.
+    /// A document that need not be merged now, and what it has seen: what waits to be merged is little, its names alone say
+    /// that it comes to what the core has, and what is shown here needs no merge either. That is so where nothing stays
+    /// pending, and where all that came was pending, as when somebody goes on typing here.
     fn kept_apart(
         &self,
         place: &Place,
+        document: &Document,
         before: Option<&Head>,
         state: &MergeState,
         engine: &dyn Engine,
-    ) -> Result<Option<Apart>, Error> {
-        let mut deltas = match before.map(|before| self.history(place, before.epoch)).transpose()?.flatten() {
-            Some(History::Saved(_)) => return Ok(None),
-            Some(History::Deltas(deltas)) => deltas,
-            None => Vec::new(),
-        };
-        deltas.extend(state.deltas.iter().cloned());
-        let bytes: usize = deltas.iter().map(|delta| delta.0.len()).sum();
-        if deltas.len() > limits::DELTAS_APART_MAX || bytes > limits::DELTAS_APART_BYTES_MAX {
+        copying: bool,
+    ) -> Result<Option<(Apart, Version)>, Error> {
+        let onto = before.filter(|before| !copying && before.epoch == document.epoch);
+        let history = onto.map(|onto| self.history(place, onto.epoch)).transpose()?.unwrap_or_default();
+        let history = history.and(&state.deltas);
+        if history.is_long() {
             return Ok(None);
         }
-        let mut covered = Vec::new();
-        for pending in self.pending.get(place).into_iter().flatten() {
+        let (mut covered, mut came) = (Vec::new(), 0);
+        let pending = self.pending.get(place).map_or(&[][..], Vec::as_slice);
+        for pending in pending {
             let entry = self.entry(*pending)?;
-            if entry.replayed || !deltas.contains(&entry.change()?.delta) {
+            if entry.replayed {
                 return Ok(None);
             }
-            covered.push((*pending, entry));
+            let delta = entry.change()?.delta;
+            came += usize::from(state.deltas.contains(&delta));
+            if history.names(&delta) {
+                covered.push((*pending, entry));
+            }
         }
-        let seen = engine.version_of(&deltas).filter(|seen| state.seen.as_ref().is_none_or(|said| said == seen));
-        Ok(seen.map(|seen| Apart { deltas, seen, covered }))
+        let stays = covered.len() < pending.len();
+        let Some(seen) = history.seen(engine).filter(|seen| state.seen.as_ref().is_none_or(|said| said == seen)) else {
+            return Ok(None);
+        };
+        let is_later = !copying && before.is_none_or(|before| before.epoch == document.epoch);
+        let is_own = is_later && came == state.deltas.len();
+        let provisional = if is_own { self.provisional(place)? } else { None };
+        let shows = provisional.is_some_and(|provisional| stays || provisional.seen == seen);
+        if stays && !shows {
+            return Ok(None);
+        }
+        let replaces = copying && before.is_some_and(|before| before.epoch == document.epoch);
+        Ok(Some((Apart { history, replaces, covered, stays, shows }, seen)))
     }
 
     /// What a batch's deltas come on top of. A copy brings everything, so it starts from nothing and heals what was
@@ -481,30 +506,42 @@ impl Replica {
         let was_visible = self.shown(&place)?.is_some_and(|shown| shown.view.is_some());
         let is_strict = matches!(content, Content::Strict);
         if let Some(before) = before.filter(|before| before.epoch != head.epoch || is_strict) {
-            self.table.delete(keys::history::key(&place, before.epoch));
+            self.forget_history(&place, before.epoch);
         }
         self.table.put(keys::head::key(&place), keys::head::encode(&head));
         let is_audited = self.audit_is_due(&collection, &head);
         match content {
             Content::Merged(document) => {
-                self.put_history(&place, head.epoch, &History::Saved(document.save()));
+                self.save(&place, head.epoch, document.as_ref());
                 if is_audited {
                     self.audit(&collection, &place, &head, document.as_ref());
                 }
                 return self.show_again(&collection, &place, was_visible, Some(&head), document);
             }
-            Content::Deltas(deltas, covered) => {
+            Content::Apart(Apart { history, replaces, covered, shows, stays }) => {
                 for (pending, entry) in covered {
                     self.cover(&place, pending, entry);
                 }
-                self.put_history(&place, head.epoch, &History::Deltas(deltas));
-                self.live.forget(&place);
-                self.stale.remove(&place);
-                self.unsettled.remove(&place);
+                if replaces {
+                    self.forget_history(&place, head.epoch);
+                }
+                self.put_deltas(&place, head.epoch, &history);
+                if !shows {
+                    self.live.forget(&place);
+                }
                 if let Some(engine) = self.engines.get(&place.collection).cloned().filter(|_| is_audited) {
                     let (_, document) = self.published(&place, engine.as_ref())?;
                     self.audit(&collection, &place, &head, document.as_ref());
                 }
+                if let Some(provisional) = if stays { self.provisional(&place)? } else { None } {
+                    // What is shown is what it was, on top of more that is published.
+                    let provisional = Provisional { base: Some(head.version), ..provisional };
+                    self.table.put(keys::provisional::key(&place), keys::provisional::encode(&provisional));
+                    self.changed.insert(place);
+                    return Ok(());
+                }
+                self.stale.remove(&place);
+                self.unsettled.remove(&place);
             }
             Content::Strict => {}
         }
@@ -512,10 +549,6 @@ impl Replica {
         self.table.delete(keys::provisional::key(&place));
         self.recount(was_visible, head.view.is_some());
         Ok(())
-    }
-
-    fn put_history(&mut self, place: &Place, epoch: Epoch, history: &History) {
-        self.table.put(keys::history::key(place, epoch), keys::history::encode(history));
     }
 
     /// A copy that is not the first leaves out what was deleted since the one before: what it covers between its two places
@@ -555,7 +588,7 @@ impl Replica {
     fn drop_published(&mut self, place: &Place) -> Result<(), Error> {
         let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
         if let Some(head) = self.head(place)? {
-            self.table.delete(keys::history::key(place, head.epoch));
+            self.forget_history(place, head.epoch);
             self.table.delete(keys::head::key(place));
         }
         self.live.forget(place);

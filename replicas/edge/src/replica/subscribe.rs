@@ -208,7 +208,7 @@ impl Replica {
         }
         let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
         if let Some(head) = self.head(place)? {
-            self.table.delete(keys::history::key(place, head.epoch));
+            self.forget_history(place, head.epoch);
             self.table.delete(keys::head::key(place));
         }
         self.table.delete(keys::provisional::key(place));

@@ -170,9 +170,11 @@ impl Replica {
             self.live.forget(&keys::head::decode_key(&key)?);
             self.table.delete(key);
         }
-        let rows = self.table.scan(&KeyRange::prefix(keys::history::of_collection(collection)), limit)?;
-        dropped += rows.len();
-        rows.into_iter().for_each(|(key, _)| self.table.delete(key));
+        for of_collection in [keys::history::of_collection(collection), keys::deltas::of_collection(collection)] {
+            let rows = self.table.scan(&KeyRange::prefix(of_collection), limit)?;
+            dropped += rows.len();
+            rows.into_iter().for_each(|(key, _)| self.table.delete(key));
+        }
         Ok(dropped)
     }
 }

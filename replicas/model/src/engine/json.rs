@@ -129,35 +129,42 @@ impl Engine for JsonEngine {
         Ok(Box::new(JsonDocument::new(settings, document, deleted, corrections, content.len())))
     }
 
-    fn version_of(&self, deltas: &[Delta]) -> Option<Version> {
-        self.heads_of(deltas).map(|seen| seen.encode())
+    fn version_of(&self, before: Option<&Version>, deltas: &[Delta]) -> Option<Version> {
+        let before = match before {
+            Some(before) => Seen::decode(before).ok()?,
+            None => self.empty.seen(),
+        };
+        seen_after(before, deltas).map(|seen| seen.encode())
     }
 }
 
-impl JsonEngine {
-    /// Whose heads nothing is known of but the hashes of changes, each of which names what it builds on.
-    fn heads_of(&self, deltas: &[Delta]) -> Option<Seen> {
-        let mut heads: BTreeSet<_> = self.empty.settings.genesis.into_iter().collect();
-        let mut known = heads.clone();
-        for delta in deltas {
-            let Changes { chunks, deletes, corrections } = Changes::decode(delta).ok()?;
-            if !deletes.is_empty() || !corrections.is_empty() {
-                return None;
-            }
-            for chunk in chunks {
-                let chunk::Named { hash, dependencies } = chunk::named(&chunk).ok()?;
-                for dependency in dependencies {
-                    heads.remove(&dependency);
-                    if !known.contains(&dependency) {
-                        return None;
-                    }
+/// What a document has seen after these deltas, where nothing is known of them but the hashes of changes, each of which names
+/// what it builds on. `None` where that is not enough, as where a change builds on one that lies behind what was seen.
+fn seen_after(before: Seen, deltas: &[Delta]) -> Option<Seen> {
+    if before.deleted && !deltas.is_empty() {
+        return None;
+    }
+    let mut heads: BTreeSet<_> = before.heads.iter().copied().collect();
+    let mut known = heads.clone();
+    for delta in deltas {
+        let Changes { chunks, deletes, corrections } = Changes::decode(delta).ok()?;
+        if !deletes.is_empty() || !corrections.is_empty() {
+            return None;
+        }
+        for chunk in chunks {
+            let chunk::Named { hash, dependencies } = chunk::named(&chunk).ok()?;
+            for dependency in dependencies {
+                heads.remove(&dependency);
+                if !known.contains(&dependency) {
+                    return None;
                 }
+            }
+            if known.insert(hash) {
                 heads.insert(hash);
-                known.insert(hash);
             }
         }
-        Some(Seen { heads: heads.into_iter().collect(), deleted: false, corrections: None })
     }
+    Some(Seen { heads: heads.into_iter().collect(), ..before })
 }
 
 #[derive(Debug)]

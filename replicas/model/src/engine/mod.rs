@@ -324,9 +324,10 @@ pub trait Engine: Send + Sync {
         None
     }
 
-    /// The version of a document that has taken these deltas and nothing else, where that can be told without taking them.
-    fn version_of(&self, deltas: &[Delta]) -> Option<Version> {
-        let _ = deltas;
+    /// The version of a document that was at `before` and has taken these deltas, where that can be told without taking them;
+    /// with no `before`, of one that has taken nothing else.
+    fn version_of(&self, before: Option<&Version>, deltas: &[Delta]) -> Option<Version> {
+        let (_, _) = (before, deltas);
         None
     }
 

@@ -29,6 +29,8 @@ const ACTION: u64 = 0x42;
 const PREDECESSORS: u64 = 0x70;
 const MARK_NAME: u64 = 0xa5;
 const DEFLATED: u64 = 1 << 3;
+/// The action that begins or ends formatting of a text.
+const MARK: u64 = 7;
 
 /// Decodes one change that came from outside.
 ///
@@ -165,8 +167,22 @@ pub(super) fn malformed(reason: impl Into<String>) -> Error {
     Error::Malformed { what: "a change", reason: reason.into() }
 }
 
-/// Checks everything that decides how large the chunk grows.
-fn look_through(chunk: &[u8]) -> Result<(), Error> {
+/// Whether the change formats texts.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub(super) fn has_marks(chunk: &[u8]) -> Result<bool, Error> {
+    let mut marks = 0;
+    for (specification, column) in columns(chunk)? {
+        if specification == ACTION {
+            marks += column.total(Input::mark)?;
+        }
+    }
+    Ok(marks > 0)
+}
+
+/// The columns of a change, behind all that comes before them.
+fn columns(chunk: &[u8]) -> Result<Vec<(u64, Input<'_>)>, Error> {
     let mut input = Input(chunk);
     input.opened()?;
     let dependencies = input.length()?;
@@ -179,17 +195,17 @@ fn look_through(chunk: &[u8]) -> Result<(), Error> {
     for _ in 0..input.length()? {
         input.actor()?;
     }
-    columns(&mut input)
-}
-
-fn columns(input: &mut Input<'_>) -> Result<(), Error> {
     let mut columns = Vec::new();
     for _ in 0..input.length()? {
         columns.push((input.unsigned()?, input.length()?));
     }
+    columns.into_iter().map(|(specification, length)| Ok((specification, Input(input.take(length)?)))).collect()
+}
+
+/// Checks everything that decides how large the chunk grows.
+fn look_through(chunk: &[u8]) -> Result<(), Error> {
     let mut names = 0_usize;
-    for (specification, length) in columns {
-        let column = Input(input.take(length)?);
+    for (specification, column) in columns(chunk)? {
         match specification {
             deflated if deflated & DEFLATED != 0 => return Err(malformed("it has a compressed column")),
             ACTION => within("a change's operations", column.total(Input::one)?, CHANGE_OPERATIONS_MAX)?,
@@ -275,6 +291,11 @@ impl<'a> Input<'a> {
     /// What a number counts for in a column where each value counts as one.
     fn one(&mut self) -> Result<usize, Error> {
         self.unsigned().map(|_| 1)
+    }
+
+    /// What an action counts for where only marks do.
+    fn mark(&mut self) -> Result<usize, Error> {
+        self.unsigned().map(|action| (action == MARK).into())
     }
 
     /// What a text counts for: its bytes.

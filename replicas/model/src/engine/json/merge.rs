@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::{ActorId, AutomergeError, Change, ChangeHash};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, LoadOptions};
 
 use super::bytes::{Changes, Corrections};
 use super::chunk::{self, malformed};
 use super::limits::{BATCH_OPERATIONS_MAX, COUNTER_GAP_MAX, COUNTER_MAX, MEASURE_EVERY_BYTES};
+use super::table::TEXT_ENCODING;
 use super::walk::{Order, milliseconds, within_json};
 use super::{GENESIS_ACTOR, JsonDocument, Last, REPLICA_ACTOR_BYTES};
 use crate::engine::{Author, Delta, Error, effective_time};
@@ -184,6 +185,13 @@ impl JsonDocument {
             let as_sent = |change: &Change| admitted.counters.contains_key(&change.hash());
             if written.len() != admitted.changes.len() || !written.iter().all(as_sent) {
                 return Err(malformed("Automerge does not keep it as it was sent"));
+            }
+            // Automerge takes a mark that ends before it begins, and then does not read the document that it has saved.
+            let mut chunks = admitted.changes.iter().map(Change::raw_bytes);
+            if chunks.try_fold(false, |marked, chunk| Ok::<_, Error>(marked || chunk::has_marks(chunk)?))? {
+                let options = LoadOptions::new().text_encoding(TEXT_ENCODING);
+                let read = Automerge::load_with_options(&self.document.save_nocompress(), options);
+                read.map_err(|error| malformed(error.to_string()))?;
             }
             match self.reader(None).walk(Order::Lww) {
                 // The view says so, every time, until somebody repairs it.

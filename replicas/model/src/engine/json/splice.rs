@@ -39,21 +39,29 @@ impl TextSplice {
         document::steps(&self.path)
     }
 
-    /// The Text with it.
+    /// Changes the Text.
     ///
     /// # Errors
     /// [`Error::Refused`] when it reaches past the end.
-    pub(super) fn apply(&self, text: &str) -> Result<String, Error> {
-        let length = text.chars().count();
-        let end = self.at.checked_add(self.remove).filter(|end| *end <= length);
-        let Some(end) = end else {
-            let (path, at, remove) = (&self.path, self.at, self.remove);
+    pub(super) fn apply(&self, text: &mut String) -> Result<(), Error> {
+        let place = place_of(text, self.at).and_then(|start| Some(start..start + place_of(&text[start..], self.remove)?));
+        let Some(place) = place else {
+            let (path, at, remove, length) = (&self.path, self.at, self.remove, text.chars().count());
             let reason = format!("{path} has {length} characters, and the splice removes {remove} from {at} on");
             return Err(Error::Refused { reason });
         };
-        let characters = || text.chars();
-        Ok(characters().take(self.at).chain(self.insert.chars()).chain(characters().skip(end)).collect())
+        text.replace_range(place, &self.insert);
+        Ok(())
     }
+}
+
+/// How many bytes so many characters take; `None` where there are not so many.
+fn place_of(text: &str, characters: usize) -> Option<usize> {
+    let mut rest = text.chars();
+    if let Some(last) = characters.checked_sub(1) {
+        rest.nth(last)?;
+    }
+    Some(text.len() - rest.as_str().len())
 }
 
 /// The splices of an operation, and the document that the writer saw with them.
@@ -87,7 +95,7 @@ pub(super) fn read(
             let what = "the texts that an operation splices, each counted for every splice, in bytes";
             return Err(Error::Limit { what, found: work, max: SPLICED_BYTES_MAX });
         }
-        *held = splice.apply(held)?;
+        splice.apply(held)?;
     }
     Ok((splices, spliced))
 }

@@ -171,6 +171,32 @@ fn crafted_changes_are_refused() {
 
 /// Found by fuzzing: it was taken, and what was saved of it could not be read.
 #[test]
+fn a_mark_that_ends_before_it_begins_is_refused() {
+    use automerge::marks::{ExpandMark, Mark};
+    LazyLock::force(&QUIET);
+    let mut document = Automerge::new().with_actor(ActorId::from(author("one").actor));
+    let mut transaction = document.transaction();
+    let text = transaction.put_object(ROOT, "text", ObjType::Text).unwrap();
+    transaction.splice_text(&text, 0, 0, "ab").unwrap();
+    transaction.mark(&text, Mark::new("bold".to_owned(), true, 0, 1), ExpandMark::None).unwrap();
+    transaction.commit_with(CommitOptions::default().with_message("one"));
+    let mut change = document.get_changes(&[])[0].decode();
+    let sound: ExpandedChange = change.clone();
+    let [.., begin, end] = &mut change.operations[..] else { panic!("a mark has two operations") };
+    std::mem::swap(&mut begin.key, &mut end.key);
+    for (change, expected) in [(sound, "taken"), (change, "occurs before mark begin")] {
+        let delta = outside(&[change.into()]);
+        let mut core = Replica::new(&engine(JsonSettings::default()), "core");
+        match core.document.merge_from(&delta, &author("one"), START_MS) {
+            Ok(_) => assert_eq!(expected, "taken"),
+            Err(refused) => assert!(refused.to_string().contains(expected), "{refused}"),
+        }
+        offer(&delta, &author("one")).unwrap();
+    }
+}
+
+/// Found by fuzzing: it was taken, and what was saved of it could not be read.
+#[test]
 fn a_change_without_operations_leaves_no_gap() {
     let empty = |start: u64| {
         crafted(move |change| {

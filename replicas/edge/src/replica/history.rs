@@ -41,7 +41,8 @@ impl History {
     }
 
     fn load(&self, engine: &dyn Engine) -> Result<Box<dyn MergeDocument>, engine::Error> {
-        let mut document = self.saved.as_ref().map_or_else(|| Ok(engine.empty()), |saved| engine.load(&saved.document))?;
+        let mut document =
+            self.saved.as_ref().map_or_else(|| Ok(engine.empty()), |saved| engine.load(&saved.document))?;
         if !self.deltas.is_empty() {
             document.merge_all(&self.deltas)?;
         }

@@ -11,6 +11,7 @@ mod stranded;
 mod subscribe;
 mod sync;
 mod timeline;
+mod typing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

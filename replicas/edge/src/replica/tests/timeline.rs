@@ -115,6 +115,25 @@ fn what_came_back_without_an_answer_is_offered_to_the_restored_core() {
     edge.check("rope", json!({"n": 1}), State::Committed);
 }
 
+/// Found by the simulation: what the core had taken and not published was not shown until the restored core's content came.
+#[test]
+fn acknowledged_work_is_shown_until_it_is_made_again() {
+    let mut core = Core::new(1);
+    let mut edge = enrolled("shop", &mut core);
+    let mut restored = core.restored(7, true);
+    edge.put("rope", json!({"n": 1}));
+    edge.push(&mut core);
+    assert_eq!(edge.hello(&mut restored), Welcomed::Returning);
+    edge.check("rope", json!({"n": 1}), State::Provisional);
+    edge.crash();
+    edge.check("rope", json!({"n": 1}), State::Provisional);
+    edge.pull(&mut restored);
+    edge.check("rope", json!({"n": 1}), State::Provisional);
+    edge.sync(&mut restored);
+    edge.check("rope", json!({"n": 1}), State::Committed);
+    assert_eq!(restored.view("rope"), Some(json!({"n": 1})));
+}
+
 #[test]
 fn the_way_back_goes_on_after_a_crash_at_every_step() {
     for crash_after in 0..6 {

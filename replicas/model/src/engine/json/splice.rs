@@ -44,7 +44,8 @@ impl TextSplice {
     /// # Errors
     /// [`Error::Refused`] when it reaches past the end.
     pub(super) fn apply(&self, text: &mut String) -> Result<(), Error> {
-        let place = place_of(text, self.at).and_then(|start| Some(start..start + place_of(&text[start..], self.remove)?));
+        let place =
+            place_of(text, self.at).and_then(|start| Some(start..start + place_of(&text[start..], self.remove)?));
         let Some(place) = place else {
             let (path, at, remove, length) = (&self.path, self.at, self.remove, text.chars().count());
             let reason = format!("{path} has {length} characters, and the splice removes {remove} from {at} on");

@@ -35,6 +35,31 @@ fn a_change_whose_ground_is_missing_is_refused_without_a_trace() {
 }
 
 #[test]
+fn a_version_is_told_without_merging_where_names_say_it() {
+    let engine = engine(JsonSettings::default());
+    let (mut one, mut two) = (Replica::new(&engine, "one"), Replica::new(&engine, "two"));
+    let first = one.put(json!({"a": 1})).unwrap();
+    let then = one.document.version();
+    two.document.merge(&first).unwrap();
+    let beside = two.put(json!({"a": 1, "b": 2})).unwrap();
+    let second = one.put(json!({"a": 2})).unwrap();
+    let now = one.document.version();
+    let told = |before: Option<&Version>, deltas: &[&Delta]| {
+        engine.version_of(before, &deltas.iter().map(|delta| (*delta).clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(told(None, &[&first, &second]), Some(now.clone()));
+    assert_eq!(told(Some(&then), &[&second]), Some(now.clone()));
+    assert_eq!(told(Some(&then), &[&first, &second, &second]), Some(now.clone()), "repeats tell nothing new");
+    assert_eq!(told(Some(&now), &[]), Some(now.clone()));
+    assert_eq!(told(Some(&now), &[&beside]), None, "it builds on what lies behind");
+    one.document.merge(&beside).unwrap();
+    assert_eq!(told(Some(&then), &[&second, &beside]), Some(one.document.version()));
+    let delete = one.delete().unwrap();
+    assert_eq!(told(Some(&now), &[&beside, &delete]), None);
+    assert_eq!(told(Some(&one.document.version()), &[&second]), None, "a delete may have seen it or not");
+}
+
+#[test]
 fn a_delta_since_a_version_holds_what_came_later() {
     let engine = templated();
     let mut one = Replica::new(&engine, "one");

@@ -7,10 +7,9 @@ use serde_json::json;
 use skerry_channel::change::Change;
 use skerry_channel::limits::{CHANGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_INFLATED_BYTES_MAX, PUSH_CHANGES_MAX};
 use skerry_channel::message::{Answer, Push, Pushed, Verdict};
-use skerry_model::engine::json::{JsonEngine, JsonSettings};
-use skerry_model::engine::{Author, Delta, Engine, Write, WriteContext};
-use skerry_model::{Incarnation, Nonce, Origin, ShardId};
-use skerry_tests::liar::{Liar, post};
+use skerry_model::engine::{Delta, Write};
+use skerry_model::{Origin, ShardId};
+use skerry_tests::liar::{Draft, Liar, post};
 use skerry_tests::processes::{Cluster, metrics};
 
 use super::requests::{BINARIES, create, read, write};
@@ -20,11 +19,7 @@ const TINY_BATCHES: usize = 20;
 
 /// What a write of this replica makes of nothing.
 fn delta(replica: &Origin, document: &serde_json::Value) -> Delta {
-    let incarnation = Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) };
-    let author = Author::new(replica.clone(), &incarnation);
-    let context = WriteContext { author: &author, time_ms: 0, number: None, base: None, seen: None };
-    let mut empty = JsonEngine::new(JsonSettings::default()).unwrap().empty();
-    empty.apply(&Write::Put(document.as_object().unwrap().clone()), &context).unwrap().unwrap()
+    Draft::of(replica).write(&Write::Put(document.as_object().unwrap().clone()))
 }
 
 #[test]
@@ -83,19 +78,17 @@ fn whatever_a_hostile_edge_sends_is_refused_and_counted() {
     is_counted("crafted chunks");
 
     // Among many changes of one document only those at fault are refused.
-    let author = Author::new(liar.replica.clone(), &liar.incarnation);
-    let context = WriteContext { author: &author, time_ms: 0, number: None, base: None, seen: None };
-    let mut document = JsonEngine::new(JsonSettings::default()).unwrap().empty();
+    let mut draft = Draft::of(&liar.replica);
     let mut frames: Vec<_> = (0..21)
         .map(|at| {
             let delta = match at % 5 {
                 3 => Delta(Bytes::from_static(b"x")),
-                _ => document.apply(&Write::Patch(json!({ "n": at })), &context).unwrap().unwrap(),
+                _ => draft.write(&Write::Patch(json!({ "n": at }))),
             };
             liar.change(at, "mixed", delta).encode().unwrap()
         })
         .collect();
-    frames.push(liar.change(21, "mixed", document.apply(&Write::Delete, &context).unwrap().unwrap()).encode().unwrap());
+    frames.push(liar.change(21, "mixed", draft.write(&Write::Delete)).encode().unwrap());
     let verdicts = liar.told(frames);
     for (at, verdict) in verdicts.iter().enumerate() {
         assert_eq!(matches!(verdict, Verdict::Refused(_)), at % 5 == 3 && at < 21, "{at}: {verdict:?}");

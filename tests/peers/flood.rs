@@ -6,9 +6,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skerry_channel::limits::PUSH_CHANGES_MAX;
 use skerry_channel::message::Verdict;
-use skerry_model::engine::json::{JsonEngine, JsonSettings};
-use skerry_model::engine::{Author, Delta, Engine, Write, WriteContext};
-use skerry_tests::liar::Liar;
+use skerry_model::engine::{Delta, Write};
+use skerry_tests::liar::{Draft, Liar};
 use skerry_tests::processes::{Cluster, http};
 
 use super::figures::create;
@@ -65,13 +64,10 @@ fn measure_a_million_tiny_changes() {
         resident(cluster.node(0).id()) >> 20
     );
 
-    let author = Author::new(liar.replica.clone(), &liar.incarnation);
-    let mut document = JsonEngine::new(JsonSettings::default()).unwrap().empty();
+    let mut draft = Draft::of(&liar.replica);
     let began = Instant::now();
-    let (refused, longest) = flood(&core, &mut liar, "one", CHANGES_OF_ONE, |number| {
-        let context = WriteContext { author: &author, time_ms: 0, number: None, base: None, seen: None };
-        document.apply(&Write::Patch(json!({ "n": number })), &context).unwrap().unwrap()
-    });
+    let (refused, longest) =
+        flood(&core, &mut liar, "one", CHANGES_OF_ONE, |number| draft.write(&Write::Patch(json!({ "n": number }))));
     println!(
         "{CHANGES_OF_ONE} changes of one document: {refused} refused, {:.1} s, a write beside them {} ms at most, {} MiB in memory",
         began.elapsed().as_secs_f64(),

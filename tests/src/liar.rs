@@ -4,10 +4,42 @@ use bytes::Bytes;
 use skerry_channel::change::{Change, Mark};
 use skerry_channel::frame;
 use skerry_channel::message::{Answer, Hello, PROTOCOL, Push, Pushed, Request, Verdict, Welcome};
-use skerry_model::engine::Delta;
+use skerry_model::engine::json::{JsonEngine, JsonSettings};
+use skerry_model::engine::{Author, Delta, Engine, MergeDocument, Write, WriteContext};
 use skerry_model::{CollectionId, Epoch, Incarnation, Nonce, Origin, ShardId};
 
 const SHARD: ShardId = ShardId::new(0);
+
+fn incarnation() -> Incarnation {
+    Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) }
+}
+
+/// A document that somebody begins and writes alone.
+pub struct Draft {
+    author: Author,
+    document: Box<dyn MergeDocument>,
+}
+
+impl Draft {
+    /// Nothing yet.
+    ///
+    /// # Panics
+    /// Never: there is no template to refuse.
+    #[must_use]
+    pub fn of(replica: &Origin) -> Self {
+        let engine = JsonEngine::new(JsonSettings::default()).expect("there is no template to refuse");
+        Self { author: Author::new(replica.clone(), &incarnation()), document: engine.empty() }
+    }
+
+    /// A write, and what others take of it.
+    ///
+    /// # Panics
+    /// When it changes nothing, or is past a limit.
+    pub fn write(&mut self, write: &Write) -> Delta {
+        let context = WriteContext { author: &self.author, time_ms: 0, number: None, base: None, seen: None };
+        self.document.apply(write, &context).expect("it is within the limits").expect("it changes something")
+    }
+}
 
 /// An edge that sends what it likes.
 pub struct Liar {
@@ -28,8 +60,7 @@ impl Liar {
     /// When it is not welcome.
     #[must_use]
     pub fn new(core: &str, name: &str) -> Self {
-        let (replica, incarnation): (Origin, _) =
-            (name.parse().expect("it is a valid name"), Incarnation { number: 1, nonce: Nonce::from_bytes([7; 16]) });
+        let (replica, incarnation): (Origin, _) = (name.parse().expect("it is a valid name"), incarnation());
         let mark = Mark::start(&replica, &incarnation, SHARD);
         let hello = Hello { protocol: PROTOCOL, replica: replica.clone(), incarnation, timeline: None };
         let answer = post(core, frame::encode(&Request::Hello(hello)).expect("a hello is small"));

@@ -183,15 +183,15 @@ impl Node {
             if !batches.is_empty() || catalog.is_some() || !too_old.is_empty() {
                 return Ok(Answer::Pulled(Pulled { batches, too_old, catalog, timeline }));
             }
-            let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
             // That nothing is new may only be said by a node that hears what is: one that is cut off, or no longer part of
             // the cluster, turns the edge away to another. What was news to this node wakes the wait below.
             self.be_in_touch().await?;
-            let news = futures::future::select_all(changed);
             // A timer takes a millisecond also where it has nothing to wait for.
-            let is_news = match Instant::now() < deadline {
-                true => timeout_at(deadline, news).await.is_ok(),
-                false => news.now_or_never().is_some(),
+            let is_news = if Instant::now() < deadline {
+                let changed = progress.iter_mut().map(|progress| progress.changed().boxed());
+                timeout_at(deadline, futures::future::select_all(changed)).await.is_ok()
+            } else {
+                progress.iter().any(|progress| progress.has_changed().unwrap_or(false))
             };
             if !is_news {
                 return Ok(Answer::Pulled(Pulled::nothing(timeline)));

@@ -112,7 +112,10 @@ pub(crate) fn lines(documents: &[Listed]) -> Bytes {
 
 /// What a route that does not exist answers.
 pub(crate) async fn route_not_found(uri: axum::http::Uri) -> Problem {
-    Problem::new(Kind::RouteNotFound, format!("there is no route {}", uri.path()))
+    Problem::new(
+        Kind::RouteNotFound,
+        format!("there is no route {} here; core nodes and edges do not have the same ones", uri.path()),
+    )
 }
 
 /// What a route answers to a method it does not take.

@@ -93,6 +93,12 @@ pub enum Error {
         /// Who was to open it.
         given: Origin,
     },
+    /// A new name that is the old one.
+    #[error("this data folder is replica {stored} already: give it a name that no other edge has or had")]
+    SameReplica {
+        /// Whose it is.
+        stored: Origin,
+    },
 }
 
 /// What a caller is told: the outcome, or a problem that changed nothing.
@@ -267,6 +273,9 @@ impl Replica {
         let stored = table.get(&keys::identity::key())?.map(|row| keys::identity::decode(&row)).transpose()?;
         if let Some(stored) = stored.as_ref().filter(|stored| stored.replica != replica && !anew) {
             return Err(Error::OtherReplica { stored: stored.replica.clone(), given: replica });
+        }
+        if let Some(stored) = stored.as_ref().filter(|stored| stored.replica == replica && anew) {
+            return Err(Error::SameReplica { stored: stored.replica.clone() });
         }
         let clean = table.get(&keys::clean_stop::key())?.is_some();
         let new_incarnation = |number| Incarnation { number, nonce: Nonce::from_bytes(random.id()) };

@@ -78,7 +78,7 @@ pub enum Error {
     Document(#[from] document::Error),
     /// A document without a URL for clients of Automerge.
     #[error(
-        "no URL for clients of Automerge: core nodes give them, for the policies lww and json and resolvers, not {policy}"
+        "no URL for clients of Automerge: core nodes alone give one, for documents of lww, json and resolvers; this one is {policy}"
     )]
     NotAutomerge {
         /// The policy of its collection.

@@ -2,16 +2,12 @@
 //! here has needed it merged yet.
 
 use bytes::Bytes;
+use skerry_model::Epoch;
 use skerry_model::engine::Delta;
-use skerry_model::{CollectionId, Epoch};
 
 use super::{Error, Kind, Place, decode_value, encode_value};
 
 const ROW: &str = "deltas";
-
-pub(crate) fn of_collection(collection: CollectionId) -> Bytes {
-    Kind::Deltas.of_collection(collection)
-}
 
 pub(crate) fn key(place: &Place, epoch: Epoch) -> Bytes {
     Kind::Deltas.of_epoch(place, epoch)

@@ -2,16 +2,12 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use skerry_model::Epoch;
 use skerry_model::engine::Version;
-use skerry_model::{CollectionId, Epoch};
 
 use super::{Error, Kind, Place, decode_value, encode_value};
 
 const ROW: &str = "history";
-
-pub(crate) fn of_collection(collection: CollectionId) -> Bytes {
-    Kind::History.of_collection(collection)
-}
 
 pub(crate) fn key(place: &Place, epoch: Epoch) -> Bytes {
     Kind::History.of_epoch(place, epoch)

@@ -455,27 +455,38 @@ impl Replica {
         if history.is_long() {
             return Ok(None);
         }
-        let (mut covered, mut came) = (Vec::new(), 0);
-        let pending = self.pending.get(place).map_or(&[][..], Vec::as_slice);
-        for pending in pending {
+        let Some(seen) = history.seen(engine).filter(|seen| state.seen.as_ref().is_none_or(|said| said == seen)) else {
+            return Ok(None);
+        };
+        // Where the core says nothing these are all deltas that it has.
+        if onto.is_some() && state.seen.is_none() && engine.version_of(None, &state.deltas).as_ref() != Some(&seen) {
+            return Ok(None);
+        }
+        let (mut covered, mut came, mut stays) = (Vec::new(), 0, false);
+        for pending in self.pending.get(place).into_iter().flatten() {
             let entry = self.entry(*pending)?;
             if entry.replayed {
                 return Ok(None);
             }
             let delta = entry.change()?.delta;
             came += usize::from(state.deltas.contains(&delta));
-            if history.names(&delta) {
+            // What was published before may be merged and saved by now.
+            if history.names(&delta) || (entry.covered && !copying) {
                 covered.push((*pending, entry));
+                continue;
+            }
+            stays = true;
+            // What came is in the order of what is pending, so nothing behind this is among it.
+            if came == state.deltas.len() {
+                break;
             }
         }
-        let stays = covered.len() < pending.len();
-        let Some(seen) = history.seen(engine).filter(|seen| state.seen.as_ref().is_none_or(|said| said == seen)) else {
-            return Ok(None);
-        };
         let is_later = !copying && before.is_none_or(|before| before.epoch == document.epoch);
         let is_own = is_later && came == state.deltas.len();
         let provisional = if is_own { self.provisional(place)? } else { None };
-        let shows = provisional.is_some_and(|provisional| stays || provisional.seen == seen);
+        // Where what stays adds nothing, it is found out which of it the core has.
+        let shows = provisional
+            .is_some_and(|provisional| provisional.fallback.is_none() && stays == (provisional.seen != seen));
         if stays && !shows {
             return Ok(None);
         }

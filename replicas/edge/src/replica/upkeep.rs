@@ -166,14 +166,12 @@ impl Replica {
         let rows = self.table.scan(&KeyRange::prefix(keys::head::of_collection(collection)), limit)?;
         dropped += rows.len();
         for (key, value) in rows {
-            self.recount(keys::head::decode(&value)?.view.is_some(), false);
-            self.live.forget(&keys::head::decode_key(&key)?);
+            let (place, head) = (keys::head::decode_key(&key)?, keys::head::decode(&value)?);
+            self.recount(head.view.is_some(), false);
+            self.live.forget(&place);
+            // In one step, so that what a later collection under the id brings does not come on top of it.
+            self.forget_history(&place, head.epoch);
             self.table.delete(key);
-        }
-        for of_collection in [keys::history::of_collection(collection), keys::deltas::of_collection(collection)] {
-            let rows = self.table.scan(&KeyRange::prefix(of_collection), limit)?;
-            dropped += rows.len();
-            rows.into_iter().for_each(|(key, _)| self.table.delete(key));
         }
         Ok(dropped)
     }

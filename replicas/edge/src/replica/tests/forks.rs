@@ -3,7 +3,7 @@
 use serde_json::json;
 use skerry_api::documents::State;
 
-use super::super::Settled;
+use super::super::{Replica, Settled};
 use super::core::Core;
 use super::{Machine, enrolled};
 
@@ -110,6 +110,11 @@ fn the_second_fork_in_an_hour_holds_a_copy_until_it_is_enrolled_anew() {
     assert_eq!(other.replica().counts().unsent, 2);
     other.restart();
     assert!(other.replica().counts().held);
+
+    other.replica.take().unwrap().close().unwrap();
+    let refused = Replica::enrol(other.options()).err().unwrap().to_string();
+    assert!(refused.contains("is replica shop already"), "{refused}");
+    other.start();
 
     other.enrol_as("depot");
     other.sync(&mut core);

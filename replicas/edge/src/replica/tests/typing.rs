@@ -10,6 +10,11 @@ use crate::keys::{self, Place};
 use crate::limits::DELTAS_APART_MAX;
 
 impl Machine {
+    fn place(&mut self, key: &str) -> Place {
+        let collection = self.replica().known.collection(&"items".parse().unwrap()).unwrap().id;
+        Place { collection, key: key.parse().unwrap() }
+    }
+
     /// Checks that what is published of a document is what its head says, and answers how much of that is not merged yet.
     #[track_caller]
     fn apart(&mut self, place: &Place) -> usize {
@@ -30,10 +35,7 @@ fn what_comes_back_to_its_writer_is_put_beside_what_was_saved() {
     let mut edge = enrolled("shop", &mut core);
     edge.put("log", json!({}));
     edge.sync(&mut core);
-    let place = Place {
-        collection: edge.replica().known.collection(&"items".parse().unwrap()).unwrap().id,
-        key: "log".parse().unwrap(),
-    };
+    let place = edge.place("log");
     let (mut expected, mut most) = (Map::new(), 0);
     for number in 1..=100 {
         let mut write = |edge: &mut Machine, field: String| {
@@ -65,4 +67,21 @@ fn what_comes_back_to_its_writer_is_put_beside_what_was_saved() {
     edge.check("log", Value::Object(expected.clone()), State::Committed);
     assert_eq!(core.view("log"), Some(Value::Object(expected)));
     assert_eq!(most, DELTAS_APART_MAX);
+}
+
+/// A delete that meets another's creation takes nothing back, and comes to no delta that the core would publish.
+#[test]
+fn a_delete_that_deletes_nothing_is_not_waited_for() {
+    let mut core = Core::new(1);
+    core.now_ms = 1_700_000_000_000;
+    let mut edge = enrolled("shop", &mut core);
+    edge.put("log", json!({ "of the edge": 1 }));
+    edge.try_write("log", Write::Delete).unwrap();
+    core.write("log", &super::put(json!({ "of the core": 2 })));
+    edge.pull(&mut core);
+    edge.push(&mut core);
+    edge.pull(&mut core);
+    edge.check("log", json!({ "of the core": 2, "of the edge": 1 }), State::Committed);
+    let place = edge.place("log");
+    assert!(!edge.replica().pending.contains_key(&place));
 }

@@ -74,7 +74,8 @@ impl Replica {
         engine: &dyn Engine,
     ) -> Result<(Option<Head>, Box<dyn MergeDocument>), Error> {
         let Some(head) = self.head(place)? else { return Ok((None, engine.empty())) };
-        let document = self.load_document(place, head.epoch, engine)?;
+        let damaged = |source| Error::History { collection: place.collection, key: place.key.clone(), source };
+        let document = self.history(place, head.epoch)?.load(engine).map_err(damaged)?;
         Ok((Some(head), document))
     }
 

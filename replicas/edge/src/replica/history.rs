@@ -40,7 +40,8 @@ impl History {
         engine.version_of(self.saved.as_ref().map(|saved| &saved.seen), &self.deltas)
     }
 
-    fn load(&self, engine: &dyn Engine) -> Result<Box<dyn MergeDocument>, engine::Error> {
+    /// The document.
+    pub(super) fn load(&self, engine: &dyn Engine) -> Result<Box<dyn MergeDocument>, engine::Error> {
         let mut document =
             self.saved.as_ref().map_or_else(|| Ok(engine.empty()), |saved| engine.load(&saved.document))?;
         if !self.deltas.is_empty() {
@@ -60,17 +61,6 @@ impl Replica {
         })
     }
 
-    /// The document of an epoch as the core has published it.
-    pub(super) fn load_document(
-        &self,
-        place: &Place,
-        epoch: Epoch,
-        engine: &dyn Engine,
-    ) -> Result<Box<dyn MergeDocument>, Error> {
-        let damaged = |source| Error::History { collection: place.collection, key: place.key.clone(), source };
-        self.history(place, epoch)?.load(engine).map_err(damaged)
-    }
-
     /// Stages what came behind what is saved.
     pub(super) fn put_deltas(&mut self, place: &Place, epoch: Epoch, history: &History) {
         self.table.put(keys::deltas::key(place, epoch), keys::deltas::encode(&history.deltas));
@@ -86,5 +76,11 @@ impl Replica {
     pub(super) fn forget_history(&mut self, place: &Place, epoch: Epoch) {
         self.table.delete(keys::history::key(place, epoch));
         self.table.delete(keys::deltas::key(place, epoch));
+    }
+
+    /// Lets go of all that is stored of a published document.
+    pub(super) fn forget_published(&mut self, place: &Place, epoch: Epoch) {
+        self.table.delete(keys::head::key(place));
+        self.forget_history(place, epoch);
     }
 }

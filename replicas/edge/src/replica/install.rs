@@ -74,7 +74,7 @@ enum Content {
     /// Merged with what was here.
     Merged(Box<dyn MergeDocument>),
     /// With what it came by, to be merged when somebody needs it.
-    Apart(Apart),
+    Apart(Box<Apart>),
 }
 
 /// A document whose deltas are kept as they came.
@@ -85,8 +85,8 @@ struct Apart {
     replaces: bool,
     /// What was pending here and is among it.
     covered: Vec<(Pending, Entry)>,
-    /// Whether more is pending here.
-    stays: bool,
+    /// What is shown with more that is pending here, where there is more.
+    stays: Option<Provisional>,
     /// Whether all that came is of this edge and shown here already.
     shows: bool,
 }
@@ -405,7 +405,7 @@ impl Replica {
                         false => self.kept_apart(&place, document, before.as_ref(), state, engine.as_ref(), copying)?,
                     };
                     match apart {
-                        Some((apart, seen)) => (Content::Apart(apart), Some(seen)),
+                        Some((apart, seen)) => (Content::Apart(Box::new(apart)), Some(seen)),
                         None => {
                             let base = match self.base(&place, document, engine.as_ref(), copying) {
                                 // It was stored as it came, and does not merge here.
@@ -449,7 +449,8 @@ impl Replica {
         engine: &dyn Engine,
         copying: bool,
     ) -> Result<Option<(Apart, Version)>, Error> {
-        let onto = before.filter(|before| !copying && before.epoch == document.epoch);
+        let of_epoch = before.filter(|before| before.epoch == document.epoch);
+        let onto = of_epoch.filter(|_| !copying);
         let history = onto.map(|onto| self.history(place, onto.epoch)).transpose()?.unwrap_or_default();
         let history = history.and(&state.deltas);
         if history.is_long() {
@@ -481,16 +482,17 @@ impl Replica {
                 break;
             }
         }
-        let is_later = !copying && before.is_none_or(|before| before.epoch == document.epoch);
-        let is_own = is_later && came == state.deltas.len();
+        let goes_on = !copying && of_epoch.is_some() == before.is_some();
+        let is_own = goes_on && came == state.deltas.len();
         let provisional = if is_own { self.provisional(place)? } else { None };
         // Where what stays adds nothing, it is found out which of it the core has.
-        let shows = provisional
-            .is_some_and(|provisional| provisional.fallback.is_none() && stays == (provisional.seen != seen));
+        let provisional =
+            provisional.filter(|provisional| provisional.fallback.is_none() && stays == (provisional.seen != seen));
+        let shows = provisional.is_some();
         if stays && !shows {
             return Ok(None);
         }
-        let replaces = copying && before.is_some_and(|before| before.epoch == document.epoch);
+        let (replaces, stays) = (copying && of_epoch.is_some(), provisional.filter(|_| stays));
         Ok(Some((Apart { history, replaces, covered, stays, shows }, seen)))
     }
 
@@ -529,7 +531,8 @@ impl Replica {
                 }
                 return self.show_again(&collection, &place, was_visible, Some(&head), document);
             }
-            Content::Apart(Apart { history, replaces, covered, shows, stays }) => {
+            Content::Apart(apart) => {
+                let Apart { history, replaces, covered, shows, stays } = *apart;
                 for (pending, entry) in covered {
                     self.cover(&place, pending, entry);
                 }
@@ -544,7 +547,7 @@ impl Replica {
                     let (_, document) = self.published(&place, engine.as_ref())?;
                     self.audit(&collection, &place, &head, document.as_ref());
                 }
-                if let Some(provisional) = if stays { self.provisional(&place)? } else { None } {
+                if let Some(provisional) = stays {
                     // What is shown is what it was, on top of more that is published.
                     let provisional = Provisional { base: Some(head.version), ..provisional };
                     self.table.put(keys::provisional::key(&place), keys::provisional::encode(&provisional));
@@ -599,8 +602,7 @@ impl Replica {
     fn drop_published(&mut self, place: &Place) -> Result<(), Error> {
         let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
         if let Some(head) = self.head(place)? {
-            self.forget_history(place, head.epoch);
-            self.table.delete(keys::head::key(place));
+            self.forget_published(place, head.epoch);
         }
         self.live.forget(place);
         let known = self.known.clone();

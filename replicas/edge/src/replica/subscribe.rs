@@ -208,8 +208,7 @@ impl Replica {
         }
         let was_visible = self.shown(place)?.is_some_and(|shown| shown.view.is_some());
         if let Some(head) = self.head(place)? {
-            self.forget_history(place, head.epoch);
-            self.table.delete(keys::head::key(place));
+            self.forget_published(place, head.epoch);
         }
         self.table.delete(keys::provisional::key(place));
         self.live.forget(place);

@@ -170,8 +170,7 @@ impl Replica {
             self.recount(head.view.is_some(), false);
             self.live.forget(&place);
             // In one step, so that what a later collection under the id brings does not come on top of it.
-            self.forget_history(&place, head.epoch);
-            self.table.delete(key);
+            self.forget_published(&place, head.epoch);
         }
         Ok(dropped)
     }

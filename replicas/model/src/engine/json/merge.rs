@@ -187,8 +187,11 @@ impl JsonDocument {
                 return Err(malformed("Automerge does not keep it as it was sent"));
             }
             // Automerge takes a mark that ends before it begins, and then does not read the document that it has saved.
-            let mut chunks = admitted.changes.iter().map(Change::raw_bytes);
-            if chunks.try_fold(false, |marked, chunk| Ok::<_, Error>(marked || chunk::has_marks(chunk)?))? {
+            let mut marked = false;
+            for change in &admitted.changes {
+                marked = marked || chunk::has_marks(change.raw_bytes())?;
+            }
+            if marked {
                 let options = LoadOptions::new().text_encoding(TEXT_ENCODING);
                 let read = Automerge::load_with_options(&self.document.save_nocompress(), options);
                 read.map_err(|error| malformed(error.to_string()))?;
